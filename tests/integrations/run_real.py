@@ -4,6 +4,7 @@
     python tests/integrations/run_real.py trl              # one
     python tests/integrations/run_real.py trl --envs DIR   # keep the environments there (default: .frameworks)
     python tests/integrations/run_real.py --resume         # only those that have not passed on this commit
+    python tests/integrations/run_real.py --jobs 2         # two at a time
     python tests/integrations/run_real.py --table          # run nothing: print the results as the table of the docs
     python tests/integrations/run_real.py --quick          # those of continuous integration: minutes
 
@@ -21,6 +22,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import re
@@ -29,6 +31,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -335,6 +338,26 @@ def read(file: Path) -> Result:
     return found
 
 
+def write(file: Path, name: str, result: Result) -> None:
+    """Add a framework's result to those that this run, or another one, has written."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        file.write_text(json.dumps(read(file) | {name: result}, indent=1))
+
+
+def side_by_side(names: list[str], jobs: int, given: list[str]) -> int:
+    """Run each framework in a process of its own, which ends what it started and nothing else."""
+
+    def run(name: str) -> int:
+        return subprocess.run([sys.executable, "-u", __file__, name, *given], check=False).returncode
+
+    with ThreadPoolExecutor(jobs) as pool:
+        failed = [name for name, code in zip(names, pool.map(run, names), strict=True) if code]
+    print(f"failed: {', '.join(failed)}" if failed else "all passed")
+    return 1 if failed else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="framework", help=", ".join(FRAMEWORKS))
@@ -342,6 +365,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a few minutes' worth of frameworks and tests")
     parser.add_argument("--resume", action="store_true", help="leave out what passed on this commit")
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds for the tests of one framework")
+    parser.add_argument("--jobs", type=int, default=1, help="frameworks at a time")
     parser.add_argument("--table", action="store_true", help="print the results as a table, and run nothing")
     asked, to_pytest = parser.parse_known_args()
     unknown = set(asked.names) - set(FRAMEWORKS)
@@ -352,9 +376,13 @@ def main() -> int:
     if asked.table:
         print(table(results))
         return 0
+    wanted = asked.names or list(FRAMEWORKS)
+    if asked.jobs > 1:
+        switches = [f"--{one}" for one in ("quick", "resume") if getattr(asked, one)]
+        options = ["--envs", str(asked.envs), "--limit", str(asked.limit), *switches, *to_pytest]
+        return side_by_side(wanted, asked.jobs, options)
     adopt()
     failed = []
-    wanted = asked.names or list(FRAMEWORKS)
     for place, name in enumerate(wanted, 1):
         print(f"[{place}/{len(wanted)}] {name}, {datetime.now(UTC):%H:%M:%S} UTC", flush=True)
         quick = FRAMEWORKS[name].quick
@@ -372,8 +400,7 @@ def main() -> int:
         if result.get("exit") != 0:
             failed.append(name)
         if not selected and not to_pytest:  # a part of the tests is no result
-            results = read(file) | {name: result}  # another run may have written meanwhile
-            file.write_text(json.dumps(results, indent=1))
+            write(file, name, result)
     if failed:
         print(f"failed: {', '.join(failed)}")
     return 1 if failed else 0

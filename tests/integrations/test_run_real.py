@@ -72,3 +72,19 @@ def test_processes_that_the_tests_left_are_killed(tmp_path: Path) -> None:
     )
     result = outcome(tmp_path, test)
     assert (result["exit"], result["left"]) == (0, [])
+
+
+def test_frameworks_side_by_side(tmp_path: Path) -> None:
+    """Each has a process of its own; those that have passed on this commit are left out."""
+    from . import run_real
+
+    for name in ("trl", "verl"):
+        run_real.write(tmp_path / "results.json", name, {"exit": 0, "commit": run_real.commit()})
+    command = [sys.executable, run_real.__file__, "--envs", str(tmp_path), "--jobs", "2"]
+    done = subprocess.run([*command, "--resume", "trl", "verl"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in ("trl", "verl"):
+        assert f"{name}: passed on this commit before" in done.stdout
+    assert "all passed" in done.stdout
+    failed = subprocess.run([*command, "trl", "nothing"], capture_output=True, text=True, check=False)
+    assert failed.returncode != 0
