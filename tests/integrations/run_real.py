@@ -45,7 +45,7 @@ LIMIT_S = 3600.0
 END_S = 120.0
 """Longest time from the tests' report to the end of their process."""
 Result = dict[str, Any]
-"""What is written of one framework: versions, counts, seconds, exit, or the error of its installation."""
+"""The record of one framework: versions, counts, seconds, exit, or the error of its installation."""
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def test_tests_that_have_reported_and_do_not_end_are_stopped(tmp_path: Path) -> 
     assert result["stopped"] == "did not end within 15 s of its report"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="processes are found in Linux's /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: processes are found in /proc")
 def test_processes_that_the_tests_left_are_killed(tmp_path: Path) -> None:
     """A process in a session of its own, whose parent has ended, as Ray's are."""
     test = (

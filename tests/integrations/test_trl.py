@@ -28,7 +28,7 @@ from . import live, reference
 from .pages import ROOT, blocks
 
 trl = pytest.importorskip("trl", reason="needs TRL: python tests/integrations/run_real.py trl")
-psutil = pytest.importorskip("psutil")  # accelerate brings it
+psutil = pytest.importorskip("psutil", reason="needs psutil, which accelerate brings")
 
 pytestmark = pytest.mark.timeout(1200)  # importing torch and TRL takes minutes where the machine is busy
 
