@@ -317,7 +317,6 @@ class Copy:
 def _run_pytest(root: Path, arguments: tuple[str, ...], output_file: Path, bytecode: bool) -> None:
     """Run tests in this process, which is a new one, and exit with the status of pytest."""
     os.setsid()
-    os.nice(10)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     os.chdir(root)
     with output_file.open("wb") as file:

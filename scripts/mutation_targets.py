@@ -27,10 +27,10 @@ _STATE_TESTS = (
     "memory or engine",
 )
 _SHAPING_TESTS = (
-    *("vectors", "deepcompress", "config", "curves", "docs", "plain", "reward_warnings"),
-    *("edges", "shadows", "user", "replay", "service", "properties"),
-    *("advantages", "decline", "options", "pace", "schedules", "signal"),
+    *("vectors", "advantages", "config", "options", "schedules", "signal", "reward_warnings", "decline", "pace"),
+    *("plain", "edges", "replay", "user", "shadows", "curves", "docs", "deepcompress", "service", "properties"),
 )
+"""Quick ones first: the tests of a mutant end at the first failure."""
 TARGETS = {
     "shaping": Target(
         ("service/deepcompress_service/shaping/**/*.py",),
