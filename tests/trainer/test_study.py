@@ -236,7 +236,7 @@ def test_the_pages_figures_are_those_of_the_kept_results(
         rows = report.merged([file])
         size = rows[0]["size"]
         text = "\n".join(report.report(rows, name, size, Path("pictures")) for name in modules["cells"].tables(size))
-        assert report.put_into(page, size, text) == page, f"run report.py {file.name} --into docs/study-tables.md again"
+        assert report.put_into(page, size, text) == page, f"run report.py {file.name} --into docs/study-tables.md"
 
 
 def test_the_confirmatory_table_of_the_page_is_that_of_the_kept_results(modules: dict[str, ModuleType]) -> None:
@@ -245,7 +245,7 @@ def test_the_confirmatory_table_of_the_page_is_that_of_the_kept_results(modules:
     rows = [json.loads(line) for line in (KEPT / "overthinking.jsonl").read_text().splitlines()]
     pairs = confirm.pairs_of(rows)
     assert all(one.seed >= 1000 for one in pairs)
-    assert confirm.put_into(page, confirm.report(pairs)) == page, "run bench/study/confirm.py --into docs/study-details.md"
+    assert confirm.put_into(page, confirm.report(pairs)) == page, "confirm.py --into docs/study-details.md"
 
 
 def test_the_bound_and_the_pairs(modules: dict[str, ModuleType]) -> None:
