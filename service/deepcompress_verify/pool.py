@@ -30,7 +30,7 @@ from collections.abc import Coroutine, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from deepcompress_verify.extract import prepare
+from deepcompress_verify.extract import PreparedGold, prepare, prepare_gold
 from deepcompress_verify.ipc import (
     LONG,
     NEEDS_CAS,
@@ -281,8 +281,12 @@ class VerifierPool:
         known: dict[Hashable, Item] = {}
         pending: list[Item] = []
         searched_chars = chars = 0
+        gold: PreparedGold | None = None
+        previous: Check | None = None
         for index, check in enumerate(checks):
-            result = prepare(check, self.max_text_chars)
+            if previous is None or not _of_one_row(previous, check):
+                gold, previous = prepare_gold(check), check
+            result = prepare(check, self.max_text_chars, gold)
             searched_chars += len(check.response)
             key = result if result.extraction_verdict else (result.gold, result.answer, result.restated_answer)
             item = known.get(key)
@@ -473,6 +477,11 @@ class VerifierPool:
         task: asyncio.Task[None] = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _of_one_row(one: Check, other: Check) -> bool:
+    """Return True if two checks share the very objects of a row: equal ones are not searched for."""
+    return one.gold is other.gold and one.options is other.options and one.checker is other.checker
 
 
 def _fail(batch: CheckBatch, error: Exception) -> None:

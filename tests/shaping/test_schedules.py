@@ -96,6 +96,7 @@ def test_the_configuration_is_written_as_it_was_sent() -> None:
         ({"name": "thinkprune", "limit": {"schedule": [[True, 9]]}}, "strategy.limit.schedule.0", "from 0"),
         ({"name": "thinkprune", "limit": {"schedule": [[0, 0]]}}, "strategy.limit.schedule.0", "from 1"),
         ({"name": "outcome", "ema": {"schedule": [[0, 0.9]]}}, "strategy.ema", "no schedule"),
+        ({"name": "outcome", "initial_level": {"schedule": [[0, 0.9]]}}, "strategy.initial_level", "no schedule"),
         ({"name": "a_dlp", "rate": {"schedule": [[0, 0.9]]}}, "strategy.rate", "no schedule"),
         (
             {"name": "cosine_yeo", "correct_at_limit": {"schedule": [[0, 0.5], [5, 0.6]]}},

@@ -3,6 +3,7 @@
 import { h, visible } from "../dom.js";
 import { LineChart } from "../charts/line.js";
 import { compareLink, runLink } from "../address.js";
+import { shareCrosshair } from "../crosshair.js";
 import { download } from "../csv.js";
 import { count, fixed, percent, signed } from "../format.js";
 import { follow } from "../net.js";
@@ -41,6 +42,7 @@ export function compareView(names, hooks) {
     chart.smooth = smoothing.value;
     return chart;
   });
+  shareCrosshair(charts);
   const left = h("p", { class: "wide sub left-out" });
   const tableBody = h("tbody");
   const tableHint = h("p", { class: "hint" });

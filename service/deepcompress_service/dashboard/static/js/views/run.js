@@ -5,6 +5,7 @@ import { BetaChart } from "../charts/betas.js";
 import { LineChart } from "../charts/line.js";
 import { ScatterChart } from "../charts/scatter.js";
 import { filter, setFilter } from "../address.js";
+import { shareCrosshair } from "../crosshair.js";
 import { download } from "../csv.js";
 import { askToDelete } from "../delete.js";
 import { ago, count, fixed, moment, percent, signed } from "../format.js";
@@ -129,6 +130,7 @@ export function runView(run, hooks) {
   lines.push(ages);
   const sources = new SourceChart(run, smoothing.value, range.zoom);
   sources.axis = axis;
+  shareCrosshair([...lines, sources]);
   const distribution = new BetaChart({
     title: "Distribution of β",
     hint: "β of each problem in its latest step.",
