@@ -26,8 +26,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
+from ..admission.limits import Reservation
 from ..settings import Settings
-from .admission import Reservation
 from .errors import ApiError, abandoned, from_validation, invalid
 from .slices import WHOLE_BYTES, decode_in_slices, release
 from .structure import FEW_QUOTES, count_structure
@@ -110,7 +110,8 @@ async def read_batch(
     """Read the body of a request with many items as a wire model, within the limits on its size and structure.
 
     Raises:
-        ApiError: The body is too large, incomplete, or not valid; 503 if there is no room for its values.
+        ApiError: The body is too large, incomplete, or not valid.
+        AdmissionError: There is no room for its values.
     """
     raw = await read_body(request, settings.max_body_bytes, arrivals)
     memory = len(raw)

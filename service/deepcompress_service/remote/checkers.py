@@ -12,8 +12,8 @@ from typing import Protocol
 import orjson
 from cachetools import TTLCache
 
+from ..admission.limits import FairGate
 from .endpoints import Endpoint
-from .gate import FairGate
 from .health import EndpointHealth
 from .judge import decode_judge, encode_judge, too_long
 from .protocol import FAILURES, MalformedError, RemoteCheck, RemoteResult, decode_answer, encode_check
