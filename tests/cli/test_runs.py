@@ -92,3 +92,4 @@ def test_create_with_a_preset(runs: Callable[..., str]) -> None:
     assert "no such field: join" in runs("create", "other", "--config", '{"join": true}', status=2)
     assert "not JSON" in runs("create", "other", "--config", "{", status=2)
     assert "object" in runs("create", "other", "--config", "[]", status=2)
+    assert "delete it with `runs rm r`" in runs("create", "r", status=3)  # trained with; advice for a terminal

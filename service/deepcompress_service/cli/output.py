@@ -61,6 +61,11 @@ def clean(text: str, limit: int = 500) -> str:
     return "".join(c if c.isprintable() else "␤" if c == "\n" else "�" for c in cut)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: "1 gold", "2,000 golds"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def without_password(url: str) -> str:
     """Return the URL of a store without user name and password."""
     scheme, separator, rest = url.partition("://")

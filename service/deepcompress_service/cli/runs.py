@@ -142,9 +142,10 @@ def create(
     """Create a run with a preset or a configuration, or confirm the one of a run without steps."""
     import json
 
+    from deepcompress_client import errors
     from deepcompress_client.wire import RunConfig
 
-    from .output import console, fail
+    from .output import SERVICE_ERROR, console, fail
 
     try:
         fields = json.loads(config or "{}")
@@ -158,7 +159,10 @@ def create(
     if preset is not None:
         fields["preset"] = preset
     with service_client(url, key) as client:
-        info = client.run(name, strategy=strategy, **fields).info()
+        try:
+            info = client.run(name, strategy=strategy, **fields).info()
+        except errors.RunInUse:
+            fail(f"run {name} was trained with: use another name, or delete it with `runs rm {name}`", SERVICE_ERROR)
     out = console()
     out.print(_line(info), markup=False)
     out.print(json.dumps(info.config.model_dump(exclude_none=True)), markup=False, soft_wrap=True)
@@ -421,6 +425,7 @@ def _ask(question: str, yes: bool) -> None:
 
 
 def _line(run: RunInfo) -> str:
+    from .output import counted
+
     step = "no open step" if run.step is None else f"step {run.step}"
-    problems = "1 problem" if run.problems == 1 else f"{run.problems} problems"
-    return f"{run.run}: epoch {run.epoch}, {step}, level {run.level:.4f}, {problems}"
+    return f"{run.run}: epoch {run.epoch}, {step}, level {run.level:.4f}, {counted(run.problems, 'problem')}"

@@ -215,8 +215,9 @@ export class LineChart extends Chart {
 
   /** The value of a row, and the smoothed one where lines are smoothed. */
   value(one, index) {
-    const text = this.spec.format(one.value(this.rows[index]));
-    return this.smooth ? `${text} (${this.spec.format(this.lines.get(one.key)[index])})` : text;
+    const value = one.value(this.rows[index]) ?? null;
+    const text = this.spec.format(value);
+    return this.smooth && value !== null ? `${text} (${this.spec.format(this.lines.get(one.key)[index])})` : text;
   }
 
   places() {
