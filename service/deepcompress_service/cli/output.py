@@ -42,7 +42,7 @@ def console() -> Console:
 
 def narrow_table() -> Table:
     """Return a table whose columns fit a terminal of 80 characters: without lines between them."""
-    return Table(box=SIMPLE_HEAD, padding=(0, 1))
+    return Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
 
 
 def progress_console() -> Console:

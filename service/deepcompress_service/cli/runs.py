@@ -101,7 +101,7 @@ def list_runs(
         for name in ("run", "strategy"):
             table.add_column(name, overflow="fold")
         for name in ("step", "level", "pass\nratio", "problems", "epoch"):
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         for run in client.runs():
             ratio = "-" if run.batch_pass_ratio is None else f"{run.batch_pass_ratio:.3f}"
             step = "-" if run.step is None else str(run.step)
@@ -281,7 +281,8 @@ def problems(
     else:
         table = narrow_table()
         for column in PROBLEM_COLUMNS:
-            table.add_column(column, justify="left" if column in ("problem", "difficulty") else "right")
+            justify: Literal["left", "right"] = "left" if column in ("problem", "difficulty") else "right"
+            table.add_column(column, justify=justify, no_wrap=column != "problem", overflow="fold")
         for problem in shown:
             table.add_row(
                 Text(clean(problem.problem_id, 60)),
@@ -403,7 +404,7 @@ def _steps_table(steps: Sequence[HistoryEntry]) -> Table:
     table = narrow_table()
     counted = ("groups", "simple", "hard")
     for column in ("step", "level", "pass\nratio", *counted, "tokens\ncorrect", "tokens\nwrong", "stale"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for step in steps:
         lengths = (step.mean_tokens_correct, step.mean_tokens_wrong)
         table.add_row(
