@@ -143,7 +143,7 @@ class ProblemState:
     last_pass_ratio: float | None = None
     last_beta: float | None = None
     """Last pass ratio minus the final level of that step."""
-    turns: int = 0
+    side_changes: int = 0
     """Number of changes between simple and hard. An even step (beta = 0) is no change."""
     last_side: Literal["simple", "hard"] | None = None
     """The last side that was simple or hard."""
