@@ -250,5 +250,5 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> Response:
         # Only the type is named: a message may quote the text that caused it.
-        log.error("unexpected %s on %s", type(error).__name__, request.url.path, exc_info=error)
+        log.error("unexpected %s on %s", type(error).__name__, request.scope["path"], exc_info=error)
         return ApiError(500, "internal-error", "an error of the service itself: its log has the details").response()
