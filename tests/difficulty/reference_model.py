@@ -287,7 +287,7 @@ class State:
                 self.smoothed(state.pass_ratio, problem_id, step),
                 passes / attempts,
                 beta,
-                state.side_changes + (state.last_side is not None and side != state.last_side),
+                state.turns + (state.last_side is not None and side != state.last_side),
                 side,
                 min(shortest) if shortest else None,
                 state.correct_tokens_sum + sum(g.correct_tokens_sum for g in known),

@@ -432,7 +432,7 @@ def test_problem_state(new_run: MakeRun) -> None:
     ratio = 0.7 * (0.7 * (0.7 * 1.0 + 0.3 * 0.0) + 0.3 * 0.75) + 0.3 * 0.5
     assert state.pass_ratio == pytest.approx(ratio, abs=1e-15)
     assert (state.attempts, state.passes, state.last_pass_ratio, state.last_beta) == (16, 9, 0.5, 0.0)
-    assert (state.side_changes, state.last_side, state.last_step) == (2, "simple", 4)
+    assert (state.turns, state.last_side, state.last_step) == (2, "simple", 4)
     assert (state.shortest_correct_tokens, state.correct_tokens_sum, state.correct_tokens_count) == (50, 410, 7)
 
 

@@ -108,7 +108,7 @@ def problem_row(problem: ProblemState) -> dict[str, Any]:
         last_pass_ratio=problem.last_pass_ratio,
         last_beta=beta,
         difficulty=side,
-        turns=problem.side_changes,
+        turns=problem.turns,
         shortest_correct_tokens=problem.shortest_correct_tokens,
         mean_correct_tokens=_mean(problem.correct_tokens_sum, problem.correct_tokens_count),
         last_step=problem.last_step,

@@ -180,7 +180,7 @@ def fold_delta(record: ProblemRecord, weight: float, level: float) -> ProblemSta
     last = delta.passes / delta.attempts
     beta = last - level
     side = "simple" if beta > 0 else "hard" if beta < 0 else before.last_side
-    changed = before.last_side is not None and side != before.last_side
+    turned = before.last_side is not None and side != before.last_side
     shortest, least = before.shortest_correct_tokens, delta.shortest
     if shortest is None or (least is not None and least < shortest):
         shortest = least
@@ -191,7 +191,7 @@ def fold_delta(record: ProblemRecord, weight: float, level: float) -> ProblemSta
         last if before.pass_ratio is None else (1.0 - weight) * before.pass_ratio + weight * last,
         last,
         beta,
-        before.side_changes + changed,
+        before.turns + turned,
         side,
         shortest,
         before.correct_tokens_sum + delta.correct_tokens_sum,

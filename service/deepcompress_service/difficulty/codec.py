@@ -166,7 +166,7 @@ def pack_state(state: ProblemState) -> bytes:
         state.pass_ratio or 0.0,
         state.last_pass_ratio or 0.0,
         state.last_beta or 0.0,
-        state.side_changes,
+        state.turns,
         flags,
         NONE32 if state.shortest_correct_tokens is None else state.shortest_correct_tokens,
         float(state.correct_tokens_sum),
@@ -184,7 +184,7 @@ def unpack_states(problem_ids: Iterable[str], data: bytes) -> list[ProblemState]
     """Return the states packed one after the other."""
     states = []
     for problem_id, fields in zip(problem_ids, _STATE.iter_unpack(data), strict=True):
-        attempts, passes, ratio, last, beta, side_changes, flags, shortest, total, count, step = fields
+        attempts, passes, ratio, last, beta, turns, flags, shortest, total, count, step = fields
         if not attempts:
             states.append(ProblemState(problem_id))
             continue
@@ -197,7 +197,7 @@ def unpack_states(problem_ids: Iterable[str], data: bytes) -> list[ProblemState]
                 ratio if known else None,
                 last if known else None,
                 beta if flags & 2 else None,
-                side_changes,
+                turns,
                 _SIDES[flags >> 2],
                 None if shortest == NONE32 else shortest,
                 int(total),

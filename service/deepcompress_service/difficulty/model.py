@@ -143,8 +143,9 @@ class ProblemState:
     last_pass_ratio: float | None = None
     last_beta: float | None = None
     """Last pass ratio minus the final level of that step."""
-    side_changes: int = 0
-    """Number of changes between simple and hard. An even step (beta = 0) is no change."""
+    turns: int = 0
+    """Side changes: from simple to hard or back. An even step (beta = 0) is no change. The name is that of the wire and
+    of exports."""
     last_side: Literal["simple", "hard"] | None = None
     """The last side that was simple or hard."""
     shortest_correct_tokens: int | None = None
