@@ -144,8 +144,7 @@ class ProblemState:
     last_beta: float | None = None
     """Last pass ratio minus the final level of that step."""
     turns: int = 0
-    """Side changes: from simple to hard or back. An even step (beta = 0) is no change. The name is that of the wire and
-    of exports."""
+    """Side changes: from simple to hard or back. An even step (beta = 0) is no change. Exports have this name too."""
     last_side: Literal["simple", "hard"] | None = None
     """The last side that was simple or hard."""
     shortest_correct_tokens: int | None = None
