@@ -79,7 +79,7 @@ TARGETS = {
         ("tests/difficulty/test_retention.py", "-k", "not redis and not sentinel and not cluster and not sqlite"),
     ),
     "admission": Target(
-        tuple(f"service/deepcompress_service/{name}.py" for name in ("api/admission", "remote/gate")),
+        ("service/deepcompress_service/admission/limits.py",),
         ("tests/api/test_admission.py", "tests/remote/test_gate.py"),
     ),
     "auth": Target(("service/deepcompress_service/api/auth.py",), ("tests/api/test_auth.py",)),

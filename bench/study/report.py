@@ -1,7 +1,7 @@
 """Tables and pictures from the study's results, as Markdown:
 
     python bench/study/report.py STUDY/SIZE/runs.jsonl ... [--tables TABLE ...] [--pictures FOLDER]
-    python bench/study/report.py bench/study/results/main.jsonl --pictures docs/pictures --into docs/study.md
+    python bench/study/report.py bench/study/results/main.jsonl --pictures docs/pictures --into docs/study-tables.md
 
 Per cell: means over seeds of the last evaluation. Against the baseline, and for the pairs the declaration names:
 the mean difference of the same seeds, its 95 % t interval, and the p of an exact sign-flip test (with n seeds it

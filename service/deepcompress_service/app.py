@@ -33,8 +33,8 @@ from . import dashboard
 from .activity.recent import Activity
 from .activity.recorder import ActivityRecorder
 from .activity.shared import SharedActivity
+from .admission.limits import FairScheduler, InflightLimiter, KeyedSlots
 from .api import compat, curriculum, descriptions, errors, health, rollouts, runs, score
-from .api.admission import FairScheduler, InflightLimiter, KeyedSlots
 from .api.auth import KeyRing
 from .api.body import Arrivals
 from .api.context import LOOPBACK, Context, ContextDep
