@@ -9,8 +9,9 @@ data set is marked as pending, and the bins are computed again portion by portio
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import orjson
 
@@ -317,6 +318,29 @@ def pack_sample(request: SampleRequest, outcome: SampleOutcome) -> str:
         return json.dumps(fields, separators=(",", ":"))
 
 
+def sample_start(
+    request: SampleRequest, run_record: RunRecord, names: Sequence[str | None], numbers: Iterable[int]
+) -> tuple[str, dict[int, int]]:
+    """Return the record of a sample up to its problem_ids, and the numbers of its data sources in the record.
+
+    `names` has the name of each data source by its number, `numbers` those that the sample has.
+    """
+    ordered = sorted(numbers, key=lambda number: names[number] or "")
+    fields = {
+        "content": request.content,
+        "as_of": as_of(run_record),
+        "sources": [names[number] for number in ordered],
+    }
+    return json.dumps(fields, separators=(",", ":"))[:-1], {number: index for index, number in enumerate(ordered)}
+
+
+def _fields_of(text: str | bytes) -> dict[str, Any]:
+    try:
+        return cast("dict[str, Any]", orjson.loads(text))
+    except orjson.JSONDecodeError:  # a lone surrogate in a problem_id, or a character below 32
+        return cast("dict[str, Any]", json.loads(text, strict=False))
+
+
 def outcome_of(
     request: SampleRequest, epoch: int, run_record: RunRecord, text: str | bytes, *, replayed: bool = False
 ) -> SampleOutcome:
@@ -325,13 +349,11 @@ def outcome_of(
     Raises:
         SampleConflict: It was recorded for another request.
     """
-    fields = json.loads(text)
+    fields = _fields_of(text)
     if fields["content"] != request.content:
         raise refusals.sample_conflict(request.step)
     sources = fields["sources"]
-    problems = tuple(
-        (problem_id, sources[number]) for problem_id, number in zip(fields["ids"], fields["of"], strict=True)
-    )
+    problems = tuple(zip(fields["ids"], map(sources.__getitem__, fields["of"]), strict=True))
     return SampleOutcome(
         request.run,
         epoch,
