@@ -1,6 +1,6 @@
 """Analysis of the confirmatory part, as declared in experiments/: one preset against outcome-only, paired by seed.
 
-    python bench/study/confirm.py bench/study/results/overthinking.jsonl [--picture FILE.png] [--into docs/study.md]
+    python bench/study/confirm.py bench/study/results/overthinking.jsonl --into docs/study-details.md [--picture FILE]
 
 Printed as Markdown: the pairs, the mean differences, the lower one-sided 95 % t bound of the accuracy difference
 against -1 point, the seeds at -3 points or worse, and the change of tokens. A seed without both runs is left out and

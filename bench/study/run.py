@@ -3,7 +3,7 @@
     python bench/study/run.py official reward-filter --size main --seeds 5 --workers 2
     python bench/study/run.py confirmatory --size overthinking --first-seed 1000 --seeds 20 --workers 2
     python bench/study/run.py all --size gpu --seeds 5 --workers 10
-    python bench/study/report.py OUT/SIZE/runs.jsonl                  the tables and pictures of docs/study.md
+    python bench/study/report.py OUT/SIZE/runs.jsonl                  the tables and pictures of docs/study-tables.md
 
 A run that has its line in OUT/SIZE/runs.jsonl is not run again; one that was interrupted goes on from its
 checkpoint; cells of several tables with the same settings are one run. Tables named together are run seed by seed,
@@ -114,7 +114,7 @@ CURVES = ("accuracy", "accuracy_hard", "tokens", "level", "entropy")
 
 
 def in_parts(metrics: list[dict[str, Any]], name: str, parts: int) -> list[float | None]:
-    """The means of a metric over equal parts of a run; None where no step of a part has it."""
+    """Return the means of a metric over equal parts of a run; None where no step of a part has it."""
     found: list[float | None] = []
     for part in range(parts):
         rows = metrics[part * len(metrics) // parts : (part + 1) * len(metrics) // parts]

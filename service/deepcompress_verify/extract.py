@@ -78,29 +78,47 @@ class Prepared(NamedTuple):
     """The verdict if extraction alone decides; it holds unless the gold is unreadable."""
 
 
-def prepare(check: Check, max_chars: int) -> Prepared:
-    """Extract the answer of `check.response`; a response of more than `max_chars` characters is unreadable.
+class PreparedGold(NamedTuple):
+    """The gold of a check as workers receive it. The checks of one row have the same."""
+
+    task: tuple[str, ...]
+    labelled: bool
+    """True if it may have parts with labels."""
+
+
+def prepare_gold(check: Check) -> PreparedGold:
+    """Return the gold of a check, with its checker and options.
 
     Raises:
         CheckerError: The checker or a parameter is unknown.
     """
-    result = extract(check.response, check.answer_format, check.truncated, max_chars=max_chars)
-    gold = check.gold
-    if result.answer and check.answer_format != "bare" and any(map(has_labels, gold)):
-        start = _after_thinking(check.response)
-        boxes = _boxes(check.response, start)
-        if boxes and check.response[boxes[-1][1] : boxes[-1][2]].strip() in result.answer:  # and no marked answer
-            parts = joined_parts(check.response, start, boxes)
-            result = result if parts is None else Extraction(parts, result.restated_answer)
-    for text in gold:
-        if not text.isascii():
-            gold = tuple(map(encodable, gold))
-            break
-    options = check.options
+    gold, options = check.gold, check.options
+    labelled = any(map(has_labels, gold))
+    if not all(map(str.isascii, gold)):
+        gold = tuple(map(encodable, gold))
     if options and not all(map(str.isascii, options)):
         options = tuple(map(encodable, options))
     if check.checker is not None or options or (gold and gold[0].startswith("\0")):
         gold = encode_task(gold, check.checker, options)
+    return PreparedGold(gold, labelled)
+
+
+def prepare(check: Check, max_chars: int, prepared_gold: PreparedGold | None = None) -> Prepared:
+    """Extract the answer of `check.response`; a response of more than `max_chars` characters is unreadable.
+
+    `prepared_gold` is `prepare_gold(check)`, for callers that have it of another check of the row.
+
+    Raises:
+        CheckerError: The checker or a parameter is unknown.
+    """
+    gold, labelled = prepared_gold or prepare_gold(check)
+    result = extract(check.response, check.answer_format, check.truncated, max_chars=max_chars)
+    if labelled and result.answer and check.answer_format != "bare":
+        start = _after_thinking(check.response)
+        boxes = _boxes(check.response, start)
+        if len(boxes) > 1 and check.response[boxes[-1][1] : boxes[-1][2]].strip() in result.answer:
+            parts = joined_parts(check.response, start, boxes)
+            result = result if parts is None else Extraction(parts, result.restated_answer)
     verdict = result.verdict
     if verdict is not None:
         if verdict.answer is not None:

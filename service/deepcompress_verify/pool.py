@@ -30,7 +30,7 @@ from collections.abc import Coroutine, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from deepcompress_verify.extract import prepare
+from deepcompress_verify.extract import PreparedGold, prepare, prepare_gold
 from deepcompress_verify.ipc import (
     LONG,
     NEEDS_CAS,
@@ -281,8 +281,13 @@ class VerifierPool:
         known: dict[Hashable, Item] = {}
         pending: list[Item] = []
         searched_chars = chars = 0
+        gold: PreparedGold | None = None
+        previous: tuple[int, int, int] | None = None
         for index, check in enumerate(checks):
-            result = prepare(check, self.max_text_chars)
+            row = (id(check.gold), id(check.options), id(check.checker))
+            if row != previous:  # checks of one row share its very objects; equal ones are not searched for
+                gold, previous = prepare_gold(check), row
+            result = prepare(check, self.max_text_chars, gold)
             searched_chars += len(check.response)
             key = result if result.extraction_verdict else (result.gold, result.answer, result.restated_answer)
             item = known.get(key)

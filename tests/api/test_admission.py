@@ -11,9 +11,9 @@ import pytest
 from fastapi import Request
 from prometheus_client import REGISTRY
 
-from deepcompress_service.api.admission import FairScheduler, InflightLimiter, Reservation
+from deepcompress_service.admission.limits import AdmissionError, FairScheduler, InflightLimiter, Reservation
 from deepcompress_service.api.context import Context, run_scheduled
-from deepcompress_service.api.errors import ApiError
+from deepcompress_service.api.errors import ApiError, from_admission
 
 MIB = 1 << 20
 
@@ -30,9 +30,10 @@ def request_of(length: int | None, encoding: str = "identity", share: str = "") 
     return Request({"type": "http", "headers": headers, "state": {"share": share}}, receive)  # type: ignore[arg-type]
 
 
-def refused(problem: pytest.ExceptionInfo[ApiError], status: int, slug: str) -> None:
-    assert (problem.value.status, problem.value.slug) == (status, slug)
-    assert int(problem.value.response().headers["retry-after"]) >= 1
+def refused(problem: pytest.ExceptionInfo[AdmissionError], status: int, slug: str) -> None:
+    answered = from_admission(problem.value)
+    assert (answered.status, answered.slug) == (status, slug)
+    assert int(answered.response().headers["retry-after"]) >= 1
 
 
 async def _take(scheduler: FairScheduler, run: str, order: list[str], hold: float = 0.0) -> None:
@@ -61,9 +62,9 @@ def test_a_full_line_is_a_429_for_that_run_alone() -> None:
         async with scheduler.slot("x"):
             waiting = [asyncio.create_task(_take(scheduler, "busy", order)) for _ in range(2)]
             await asyncio.sleep(0)
-            with pytest.raises(ApiError) as refused:
+            with pytest.raises(AdmissionError) as problem:
                 await _take(scheduler, "busy", order)
-            assert (refused.value.status, refused.value.slug) == (429, "run-queue-full")
+            refused(problem, 429, "run-queue-full")
             waiting.append(asyncio.create_task(_take(scheduler, "other", order)))
             await asyncio.sleep(0)
         await asyncio.gather(*waiting)
@@ -109,13 +110,13 @@ def test_the_limiter_counts_the_declared_size_of_a_body_and_then_its_real_size()
     with limiter.admit(request_of(60)), limiter.admit(request_of(None)), limiter.admit(request_of(5, "zstd")):
         # What is not declared or is packed may be as large as any.
         assert limiter.bytes == 80 * MIB + 60
-        with pytest.raises(ApiError) as problem, limiter.admit(request_of(30 * MIB)):
+        with pytest.raises(AdmissionError) as problem, limiter.admit(request_of(30 * MIB)):
             pass
         refused(problem, 503, "overloaded")
         with limiter.admit(request_of(10 * MIB)) as reservation:
             reservation.resize(MIB)
             assert limiter.bytes == 81 * MIB + 60
-            with pytest.raises(ApiError) as problem:
+            with pytest.raises(AdmissionError) as problem:
                 reservation.resize(30 * MIB)
             refused(problem, 503, "overloaded")
     assert (limiter.requests, limiter.bytes) == (0, 0)
@@ -125,7 +126,7 @@ def test_a_body_that_is_alone_may_take_more_than_the_limit() -> None:
     limiter = InflightLimiter(max_requests=10, max_bytes=MIB, max_body=MIB)
     with limiter.admit(request_of(10)) as reservation:
         reservation.resize(5 * MIB)
-        with pytest.raises(ApiError), limiter.admit(request_of(1)):
+        with pytest.raises(AdmissionError), limiter.admit(request_of(1)):
             pass
     assert limiter.bytes == 0
 
@@ -134,7 +135,7 @@ def test_a_run_that_holds_its_share_of_bytes_leaves_room_for_others() -> None:
     async def scenario() -> None:
         scheduler = FairScheduler(max_active=8, max_waiting_per_run=100, max_bytes_per_run=10)
         async with scheduler.slot("greedy", 6):
-            with pytest.raises(ApiError) as problem:
+            with pytest.raises(AdmissionError) as problem:
                 async with scheduler.slot("greedy", 6):
                     pass
             refused(problem, 429, "run-queue-full")
@@ -180,10 +181,10 @@ def test_the_limiter_fills_to_its_last_byte() -> None:
         first.resize(60)
         first.resize(50)
         first.resize(60)
-        with pytest.raises(ApiError) as problem:
+        with pytest.raises(AdmissionError) as problem:
             first.resize(61)  # two requests may not take more together
         refused(problem, 503, "overloaded")
-        with pytest.raises(ApiError), limiter.admit(request_of(1)):
+        with pytest.raises(AdmissionError), limiter.admit(request_of(1)):
             pass
     assert (limiter.requests, limiter.bytes) == (0, 0)
 
@@ -219,14 +220,14 @@ def test_each_refusal_is_counted() -> None:
     async def scenario() -> None:
         scheduler = FairScheduler(max_active=2, max_waiting_per_run=1, max_bytes_per_run=10)
         async with scheduler.slot("x", 10):
-            with pytest.raises(ApiError):
+            with pytest.raises(AdmissionError):
                 async with scheduler.slot("x", 1):
                     pass
 
     before = rejected("run-queue-full"), rejected("overloaded")
     asyncio.run(scenario())
     limiter = InflightLimiter(max_requests=0, max_bytes=1, max_body=1)
-    with pytest.raises(ApiError), limiter.admit(request_of(1)):
+    with pytest.raises(AdmissionError), limiter.admit(request_of(1)):
         pass
     assert (rejected("run-queue-full"), rejected("overloaded")) == (before[0] + 1, before[1] + 1)
 
@@ -236,17 +237,17 @@ def test_a_key_leaves_half_of_the_requests_and_bytes_to_others() -> None:
     with ExitStack() as held:
         for _ in range(4):
             held.enter_context(limiter.admit(request_of(1, share="one")))
-        with pytest.raises(ApiError) as problem, limiter.admit(request_of(1, share="one")):
+        with pytest.raises(AdmissionError) as problem, limiter.admit(request_of(1, share="one")):
             pass
         refused(problem, 429, "key-share-used")
         for _ in range(2):
             held.enter_context(limiter.admit(request_of(1, share="two")))
         held.enter_context(limiter.admit(request_of(1)))  # an operator
     with limiter.admit(request_of(30 * MIB, share="one")), limiter.admit(request_of(1, share="one")) as second:
-        with pytest.raises(ApiError) as problem, limiter.admit(request_of(30 * MIB, share="one")):
+        with pytest.raises(AdmissionError) as problem, limiter.admit(request_of(30 * MIB, share="one")):
             pass
         refused(problem, 429, "key-share-used")
-        with pytest.raises(ApiError) as problem:
+        with pytest.raises(AdmissionError) as problem:
             second.resize(30 * MIB)
         refused(problem, 429, "key-share-used")
         with limiter.admit(request_of(30 * MIB, share="two")), limiter.admit(request_of(30 * MIB)):

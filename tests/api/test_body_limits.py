@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import zstandard
 from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepcompress_client.wire import ScoreRequest, VerifyRequest
 from deepcompress_service.api import structure
-from deepcompress_service.api.body import parse
+from deepcompress_service.api.body import _unpacked, _unpacker, parse
+from deepcompress_service.api.errors import ApiError
 from deepcompress_service.api.structure import Structure, count_structure
 
 from .test_endpoints import problem
@@ -55,6 +59,25 @@ def test_the_count_is_that_of_the_parsed_value(value: Any, at_once: int, spaced:
 def test_text_is_not_looked_at_twice() -> None:
     text = "Let $x = 3$, then we are done. " * 40_000
     assert count_structure(json.dumps({"items": [{"gold": "1", "response": text}]}).encode()) == Structure()
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000, 1 << 20])
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("zstd", zstandard.compress)])
+def test_bytes_after_a_compressed_stream_are_refused_wherever_the_chunks_end(
+    encoding: str, pack: Callable[[bytes], bytes], size: int
+) -> None:
+    packed = pack(b"a line\n" * 500)
+    content = b"a line\n" * 500
+
+    def unpacked(body: bytes) -> bytes:
+        unpack = _unpacker(encoding)
+        chunks = [body[start : start + size] for start in range(0, len(body), size)]
+        return b"".join(piece for chunk in chunks for piece in _unpacked(unpack, chunk, encoding))
+
+    assert unpacked(packed) == content
+    for more in (b"x", packed):
+        with pytest.raises(ApiError, match="more bytes after the end"):
+            unpacked(packed + more)
 
 
 def test_a_response_of_nothing_but_structure_costs_only_itself(service: TestClient) -> None:

@@ -207,6 +207,19 @@ def test_a_stream_that_breaks_off_changes_nothing(service: TestClient, registere
     assert service.get(f"/v1/runs/{registered}/dataset").json() == before
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_a_second_compressed_stream_is_refused_and_not_dropped(
+    service: TestClient, registered: str, encoding: str
+) -> None:
+    """`cat a.gz b.gz` is a valid file of gzip."""
+    before = service.get(f"/v1/runs/{registered}/dataset").json()
+    pack = gzip.compress if encoding == "gzip" else zstandard.compress
+    body = pack(lines({"problem_id": "a"})) + pack(lines({"problem_id": "b"}))
+    headers = {"Content-Encoding": encoding}
+    problem(service.put(f"/v1/runs/{registered}/dataset", content=body, headers=headers), 400, "bad-compression")
+    assert service.get(f"/v1/runs/{registered}/dataset").json() == before
+
+
 def test_keys_for_other_runs_and_read_only_keys(tmp_path: Path) -> None:
     keys = tmp_path / "keys.toml"
     keys.write_text(

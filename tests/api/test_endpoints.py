@@ -199,6 +199,9 @@ def test_packed_bodies(service: TestClient) -> None:
             400,
             "bad-compression",
         )
+        for more in (packed, b"junk", b"\0"):
+            answer = service.post("/v1/verify", content=packed + more, headers={"content-encoding": encoding})
+            assert "more bytes after the end" in problem(answer, 400, "bad-compression")["detail"]
     problem(service.post("/v1/verify", content=raw, headers={"content-encoding": "br"}), 415, "unsupported-encoding")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from weakref import ref
 
 import pytest
+from cachetools import LRUCache
 from fastapi.testclient import TestClient
 
 from deepcompress_service.activity import recent
@@ -20,7 +21,6 @@ from deepcompress_service.difficulty.stores import redis
 from deepcompress_service.difficulty.stores.redis import RedisStore
 from deepcompress_service.scoring import pipeline, plan, training_warnings
 from deepcompress_service.scoring.training_warnings import FirstRollouts
-from deepcompress_service.scoring.weighted_cache import WeightedCache
 from deepcompress_service.settings import Settings
 
 SMALL = (
@@ -39,7 +39,7 @@ SMALL = (
 def small_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     for module, name, value in SMALL:
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(plan, "_read_plans", WeightedCache(1 << 18))
+    monkeypatch.setattr(plan, "_read_plans", LRUCache(1 << 18, lambda read: plan.plan_bytes(read[2])))
     settings = Settings(state_url=f"sqlite:///{tmp_path / 'state.sqlite3'}", verifier_workers=1, log_level="error")
     with TestClient(create_app(settings), base_url="http://localhost") as client:
         yield client

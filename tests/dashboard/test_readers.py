@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deepcompress_service.api.admission import KeyedSlots
+from deepcompress_service.admission.limits import KeyedSlots
 from deepcompress_service.api.errors import ApiError
 from deepcompress_service.app import EXPORTS, EXPORTS_PER_KEY, RESERVED_EXPORTS
 from deepcompress_service.dashboard.routes import MAX_VIEWERS, RESERVED_VIEWERS, VIEWERS_PER_KEY

@@ -25,6 +25,7 @@ ALLOWED = {
     "observability": {"activity", "difficulty", "deepcompress_verify"},
     "api": {
         "activity",
+        "admission",
         "deepcompress_verify",
         "difficulty",
         "observability",
@@ -34,9 +35,11 @@ ALLOWED = {
         "settings",
         "shaping",
     },
-    "remote": set(),
+    "remote": {"admission"},
+    "admission": {"observability"},
     "scoring": {
         "activity",
+        "admission",
         "curriculum",
         "deepcompress_verify",
         "difficulty",
@@ -45,7 +48,7 @@ ALLOWED = {
         "settings",
         "shaping",
     },
-    "dashboard": {"activity", "api", "difficulty", "observability", "settings"},
+    "dashboard": {"activity", "admission", "api", "difficulty", "observability", "settings"},
     "settings": set(),
 }
 VERIFY_MAY_IMPORT = {"deepcompress_verify", "orjson", "flint", "sympy", "mpmath", "re2", "jsonschema", "referencing"}

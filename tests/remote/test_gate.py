@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from deepcompress_service.remote.gate import FairGate
+from deepcompress_service.admission.limits import FairGate
 
 
 def test_waits_that_are_given_up_leave_nothing_behind() -> None:

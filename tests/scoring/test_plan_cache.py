@@ -8,12 +8,12 @@ import tracemalloc
 from typing import Any
 
 import pytest
+from cachetools import LRUCache
 
 from deepcompress_client.wire import RunConfig
 from deepcompress_service.scoring import plan as plans
 from deepcompress_service.scoring.errors import TooLargeError
 from deepcompress_service.scoring.plan import RunPlan, make_new_plan, plan_bytes, plan_from_text
-from deepcompress_service.scoring.weighted_cache import WeightedCache
 
 
 def schedule(steps: int) -> dict[str, Any]:
@@ -58,9 +58,16 @@ def test_the_plans_of_stored_configurations_are_bounded() -> None:
     text = new_plan(LARGE["schedules"]).text
     for number in range(200):
         plan_from_text(text.replace('"l0"', f'"m{number}"'), 0.3)
-    assert plans._read_plans.weight <= plans.READ_PLANS_BYTES
+    assert plans._read_plans.currsize <= plans.READ_PLANS_BYTES
     assert 0 < len(plans._read_plans) < 200
     assert plan_from_text(text.replace('"l0"', '"m0"'), 0.3).text == text.replace('"l0"', '"m0"')
+
+
+def test_a_plan_larger_than_the_cache_is_used_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "_read_plans", LRUCache(1000, lambda read: plan_bytes(read[2])))
+    text = new_plan({}).text
+    assert plan_from_text(text, 0.3).text == text
+    assert len(plans._read_plans) == 0
 
 
 def test_other_settings_read_the_text_again() -> None:
@@ -75,15 +82,3 @@ def test_a_configuration_has_a_limit() -> None:
     with pytest.raises(TooLargeError) as refused:
         new_plan({"checkers": names})
     assert refused.value.limit == plans.MAX_CONFIG_CHARS
-
-
-def test_a_cache_keeps_what_was_used_last() -> None:
-    cache: WeightedCache[int] = WeightedCache(10)
-    for number in range(5):
-        cache.put(str(number), number, 3)
-        assert cache.get("0") == 0
-    assert [cache.get(str(number)) for number in range(5)] == [0, None, None, 3, 4]
-    cache.put("3", 33, 4)
-    assert (cache.get("3"), cache.weight, len(cache)) == (33, 10, 3)
-    cache.put("large", 1, 11)
-    assert (len(cache), cache.weight) == (0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 from statistics import fmean, stdev
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from deepcompress_service.shaping import ConfigError, Group, reward_from_config
+from deepcompress_service.shaping.advantages import whitening
 
 from .test_options import RECORD
 from .test_plain import realistic
@@ -152,6 +154,27 @@ def test_whitened_advantages_have_mean_0_and_std_1_over_the_tokens() -> None:
     count = sum(n for _, n in flat)
     assert sum(a * n for a, n in flat) / count == pytest.approx(0, abs=1e-9)
     assert sum(a * a * n for a, n in flat) / count == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("advantages", "tokens", "chosen", "mean", "variance"),
+    [
+        # Over the tokens, divided by their number less one: 1, -1 and 2, -1, -1.
+        ([1.0, -1.0], [1, 1], [True, True], 0.0, 2.0),
+        ([2.0, -1.0], [1, 2], [True, True], 0.0, 3.0),
+        ([2.0, -1.0, 9.0, 9.0], [1, 2, 5, 0], [True, True, False, True], 0.0, 3.0),
+        ([4.0], [2], [True], 4.0, 0.0),
+    ],
+)
+def test_mean_and_std_are_taken_over_tokens(
+    advantages: list[float], tokens: list[int], chosen: list[bool], mean: float, variance: float
+) -> None:
+    assert whitening(advantages, tokens, chosen) == (mean, math.sqrt(variance + 1e-8))
+
+
+@pytest.mark.parametrize("tokens", [[], [0], [1]])
+def test_fewer_than_two_tokens_are_not_whitened(tokens: list[int]) -> None:
+    assert whitening([3.0] * len(tokens), tokens, [True] * len(tokens)) == (0.0, 1.0)
 
 
 def test_recorded_whitening_gives_the_same_bits_in_any_cutting() -> None:

@@ -33,6 +33,74 @@ def test_defaults_are_filled_in() -> None:
     assert reward.accumulators == ()
 
 
+def test_defaults_of_the_options_are_filled_in() -> None:
+    options = reward_from_config(
+        {"name": "outcome"}, gate={}, guard={}, target={}, advantage={}, scores={"format": {}}
+    ).options
+    assert options.config == {
+        "gate": {"min_pass_ratio": 1.0, "of": "group", "min_stored": None, "top_share": None},
+        "guard": {"margin": 0.02, "z": 2.0, "of": "run", "min_rollouts": 16},
+        "target": {
+            "quantile": 0.1,
+            "slack": 1.1,
+            "min_rollouts": 16,
+            "bonus": 0.0,
+            "bonus_while": "always",
+            "current": False,
+            "form": "excess",
+        },
+        "advantage": {"centre": "group", "scale": "group", "decouple": False, "whiten": "none"},
+        "scores": {"format": {"weight": 1.0, "only_if_correct": False}},
+    }
+    assert reward_from_config({"name": "outcome"}).options.config == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "needs"),
+    [
+        ({"gate": {}}, set()),
+        ({"gate": {"of": "problem"}}, {"history"}),
+        ({"gate": {"min_stored": 0.5}}, {"history"}),
+        ({"gate": {"top_share": 0.5}}, {"batch"}),
+        ({"guard": {}}, {"history"}),
+        ({"guard": {"of": "problem"}}, {"history"}),
+        ({"target": {}}, {"tokens", "history"}),
+        ({"advantage": {"decouple": True}}, set()),
+        ({"advantage": {"whiten": "batch"}}, {"tokens", "batch"}),
+        ({"scores": {"format": {}}}, set()),
+    ],
+    ids=str,
+)
+def test_options_add_to_the_needs(options: dict[str, Any], needs: set[str]) -> None:
+    reward = reward_from_config({"name": "outcome"}, **options)
+    assert reward.needs == needs
+    assert [name for name, _ in reward.required_inputs] == (["tokens"] if "tokens" in needs else [])
+    assert reward.reads_lengths == ("target" in options)
+    assert reward.reads_state == ("history" in needs)
+    assert reward.whitens == ("whiten" in options.get("advantage", {}))
+
+
+OPTION_ENDS = {
+    "gate": {"min_pass_ratio": (0, 1), "min_stored": (0, 1), "top_share": (0, 1)},
+    "guard": {"margin": (0, 1), "z": (0, 100), "min_rollouts": (1, 10**6)},
+    "target": {"quantile": (0, 1), "slack": (0.01, 100), "min_rollouts": (1, 10**6), "bonus": (0, 1000)},
+    "overlong": {"max_tokens": (1, 2**31 - 1), "buffer_tokens": (1, 2**31 - 1), "factor": (0, 10**6)},
+}
+
+
+@pytest.mark.parametrize(("part", "name"), [(part, name) for part, names in OPTION_ENDS.items() for name in names])
+def test_both_ends_of_an_option_are_accepted_and_nothing_beyond(part: str, name: str) -> None:
+    low, high = OPTION_ENDS[part][name]
+    others = {"max_tokens": 2**31 - 1, "buffer_tokens": 1} if part == "overlong" else {}
+    beyond = 1 if isinstance(low, int) and high > 100 else 0.001
+    for value in (low, high):
+        reward_from_config({"name": "outcome"}, **{part: {**others, name: value}})
+    for value in (low - beyond, high + beyond):
+        with pytest.raises(ConfigError) as caught:
+            reward_from_config({"name": "outcome"}, **{part: {**others, name: value}})
+        assert caught.value.field == f"{part}.{name}"
+
+
 def test_a_fixed_beta_needs_no_level() -> None:
     reward = reward_from_config({"name": "deepcompress", "beta": 1})
     assert reward.needs == {"group", "tokens"}
@@ -60,6 +128,8 @@ def test_refusals_name_the_field_and_what_to_send() -> None:
     refused("strategy.alpha", "a number from 0 to 1000", {"name": "deepcompress", "alpha": "0.2"})
     refused("strategy.alpha", "a number from 0 to 1000", {"name": "deepcompress", "alpha": float("nan")})
     refused("strategy.alpha", "not True", {"name": "deepcompress", "alpha": True})
+    refused("strategy.alpha", "not None", {"name": "deepcompress", "alpha": None})
+    refused("strategy.mode", "not None", {"name": "deepcompress", "mode": None})
     refused("strategy.mode", "one of release, paper", {"name": "deepcompress", "mode": "both"})
     refused("strategy.ema", "from 0 to 1", {"name": "kimi_k1.5", "ema": 1.5})
     refused("strategy.limit", "a whole number", {"name": "thinkprune", "limit": 10.5})

@@ -60,3 +60,40 @@ def test_the_text_has_the_figures() -> None:
 @pytest.mark.parametrize("count", [0, 1, WINDOW, 2 * WINDOW - 1])
 def test_few_steps_are_no_evidence(count: int) -> None:
     assert find_decline([ClosedStep(k, 1.0 if k < WINDOW else 0.0, 100 - k) for k in range(count)]) is None
+
+
+def two_windows(
+    accuracies: tuple[float, float], tokens: tuple[float, float], spread: float = 0.0
+) -> list[ClosedStep]:
+    """Return two windows of 16 steps; accuracies lie `spread` above and below those given, in turn."""
+    return [ClosedStep(k, accuracies[k // 16] + (spread if k % 2 else -spread), tokens[k // 16]) for k in range(32)]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "tokens", "spread", "seen"),
+    [
+        (0.729, 97.0, 0.0, True),
+        (0.731, 97.0, 0.0, False),  # a fall below 2 points
+        (0.729, 97.9, 0.0, True),
+        (0.729, 98.0, 0.0, False),  # lengths of 98 % are not shorter
+        # Alternating values of +-d have a standard error of d / sqrt(15), so 4.5 errors of both are 1.6432 d.
+        (0.75 - 0.0830, 97.0, 0.05, True),
+        (0.75 - 0.0820, 97.0, 0.05, False),
+    ],
+)
+def test_a_fall_counts_beyond_two_points_and_chance(
+    accuracy: float, tokens: float, spread: float, seen: bool
+) -> None:
+    found = find_decline(two_windows((0.75, accuracy), (100.0, tokens), spread))
+    assert (found is not None) is seen
+    if found is not None:
+        assert (found.since, found.accuracy_before, found.accuracy_now) == (
+            15,
+            pytest.approx(0.75),
+            pytest.approx(accuracy),
+        )
+        assert (found.tokens_before, found.tokens_now) == (100.0, tokens)
+
+
+def test_a_run_without_a_decline_has_no_warning() -> None:
+    assert decline_warnings(two_windows((0.75, 0.75), (100.0, 50.0))) == []

@@ -231,6 +231,10 @@ def test_the_gate_tries_every_kind_of_group() -> None:
     assert {len(one) for one in tokens} >= {1, 2, 3, 5, 8, 16}
     assert sum(group.history.attempts == 0 for group in groups) == 12
     assert {group.accumulators for group in groups} == {(0.5,)}
+    for group in groups:
+        assert min(group.context_tokens or ()) >= 0 and min(group.turns or ()) >= 1
+    for flags in ("thinking", "repetitive", "truncated"):
+        assert {flag for group in groups for flag in getattr(group, flags)} == {True, False}
 
 
 def test_evaluation_has_no_length_and_no_overlong_term() -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepcompress_client.wire import MAX_TOKENS
 from deepcompress_service.difficulty import arithmetic, length_counts
 from deepcompress_service.difficulty.length_counts import BINS, MOST_SINGLE, folded, joined, pack_bins, unpack_counts
 from deepcompress_service.difficulty.model import CHANGE_KINDS
@@ -20,11 +21,12 @@ from deepcompress_service.shaping.guard import (
     CHANGE_ONE,
     KINDS,
     GuardSums,
+    change,
     problem_guarded,
     run_guarded,
     step_changes,
 )
-from deepcompress_service.shaping.lengths import EDGES, HALVED_AFTER, MAX_TOKENS, LengthRecord, bin_of
+from deepcompress_service.shaping.lengths import EDGES, HALVED_AFTER, LengthRecord, bin_of
 from deepcompress_service.shaping.level import next_value
 from deepcompress_service.shaping.registry import BUILT_IN
 from deepcompress_service.shaping.reward import GUARD_ACCUMULATORS
@@ -155,6 +157,60 @@ def test_the_guard_acts_on_a_fall_and_not_on_noise_or_on_few_visits() -> None:
     assert not run_guarded(None, 0.0, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("visits", "margin", "z", "guarded"),
+    [
+        # A mean change of -0.1 without spread.
+        ([(0.4, 0.5)] * 32, 0.09, 9.0, True),
+        ([(0.4, 0.5)] * 32, 0.11, 9.0, False),
+        ([(0.4, 0.5)] * 31, 0.09, 9.0, False),
+        # The same mean with a standard error of 0.1 / sqrt(31) = 0.01796.
+        ([(0.3, 0.5), (0.5, 0.5)] * 16, 0.06, 2.0, True),
+        ([(0.3, 0.5), (0.5, 0.5)] * 16, 0.07, 2.0, False),
+        ([(0.3, 0.5), (0.5, 0.5)] * 16, 0.07, 1.0, True),
+        ([(0.5, 0.4)] * 32, 0.0, 0.0, False),
+    ],
+)
+def test_the_run_is_guarded_beyond_margin_and_error(
+    visits: list[tuple[float, float | None]], margin: float, z: float, guarded: bool
+) -> None:
+    assert run_guarded(step_sums(visits), margin, z) is guarded
+
+
+@pytest.mark.parametrize(
+    ("margin", "z", "min_rollouts", "guarded"),
+    [
+        # 8 of 16 after 24 of 32: a fall of 1/4, with a standard error of sqrt(2/3 * 1/3 * 3/32) = 0.14434.
+        (0.1, 1.0, 16, True),
+        (0.11, 1.0, 16, False),
+        (0.0, 1.7, 16, True),
+        (0.0, 1.75, 16, False),
+        (0.24, 0.0, 16, True),
+        (0.25, 0.0, 16, False),
+        (0.1, 1.0, 32, True),
+        (0.1, 1.0, 33, False),
+    ],
+)
+def test_a_problem_is_guarded_beyond_margin_and_error(
+    margin: float, z: float, min_rollouts: int, guarded: bool
+) -> None:
+    assert problem_guarded(8, 16, 24, 32, margin, z, min_rollouts) is guarded
+
+
+def test_a_problem_without_a_record_is_not_guarded() -> None:
+    assert not problem_guarded(0, 16, 0, 0, 0.0, 0.0, 0)
+
+
+def test_two_visits_have_a_standard_error_and_fewer_have_none() -> None:
+    assert step_sums([(0.0, 0.5), (0.5, 0.5)]).standard_error == pytest.approx(0.25)
+    assert step_sums([(0.0, 0.5)]).standard_error == float("inf")
+    assert (GuardSums().mean, GuardSums().standard_error) == (0.0, float("inf"))
+
+
+def test_changes_are_rounded_to_the_nearest_whole_number() -> None:
+    assert (change(0.5, 1 / 3), change(1 / 3, 0.5), change(0.5, 0.5)) == (10923, -10923, 0)
+
+
 def test_a_guarded_run_pays_no_length() -> None:
     reward = reward_from_config({"name": "kimi_k1.5"}, guard={})
     fall = values_after((0.0,) * 4, step_changes([(0.4, 0.5)] * 40))
@@ -237,7 +293,22 @@ def test_bins_are_narrow_and_have_no_gap() -> None:
     for tokens in (0, 1, 11, 12, 13, 100, 12345, MAX_TOKENS):
         k = bin_of(tokens)
         assert EDGES[k] <= tokens
-        assert k + 1 == len(EDGES) or tokens < EDGES[k + 1]
+        assert tokens < EDGES[k + 1]
+
+
+def test_an_octave_has_eight_bins_that_begin_at_a_power_of_two() -> None:
+    assert EDGES[bin_of(16) : bin_of(32) + 1] == (16, 18, 20, 21, 23, 25, 27, 30, 32)
+    assert {2**k for k in range(32)} <= set(EDGES)
+    assert EDGES[-1] == MAX_TOKENS + 1 == 2**31
+
+
+def test_a_quantile_is_interpolated_within_its_bin() -> None:
+    record = LengthRecord.of([16] * 4 + [18] * 4)  # bins 16 to 17 and 18 to 19
+    assert [record.quantile(share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)] == [16.0, 16.5, 17.0, 18.5, 19.0]
+    assert LengthRecord.of([MAX_TOKENS]).quantile(1.0) == MAX_TOKENS
+    assert LengthRecord.of([2**31]).quantile(1.0) == 2**31
+    with pytest.raises(AssertionError):
+        record.quantile(1.1)
 
 
 @given(st.lists(st.integers(0, MAX_TOKENS), min_size=1, max_size=50), st.floats(0, 1))
@@ -263,6 +334,7 @@ def test_counts_are_halved_so_that_a_record_forgets() -> None:
         record = record.after([5] * 3 + [1000] * (visit == 0)).after([])
     assert record.counts == ((bin_of(5), 3 * HALVED_AFTER - 3), (bin_of(1000), 1))
     assert record.after([5] * 4) == LengthRecord(((bin_of(5), (3 * HALVED_AFTER + 1) // 2),), 0)
+    assert (LengthRecord().visits, LengthRecord.of([5]).visits, HALVED_AFTER) == (0, 1, 16)
 
 
 @given(

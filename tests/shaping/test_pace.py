@@ -28,6 +28,12 @@ def test_the_runs_pass_ratio_follows_from_the_level(initial: float, ema: float, 
     assert found == pytest.approx(mean, abs=1e-9)
 
 
+def test_a_pass_ratio_is_between_0_and_1_for_any_level() -> None:
+    assert run_pass_ratio(0.0, 1.0, 0.5, 1) == 0.0  # no steps make this level: the mean would be -1
+    assert run_pass_ratio(1.0, 0.0, 0.5, 1) == 1.0
+    assert run_pass_ratio(0.7, 1.0, 1.0, 50) is None
+
+
 @given(UNIT, UNIT, st.floats(0.01, 0.999), st.integers(MIN_STEPS, 500))
 def test_it_is_made_exactly_while_the_level_is_far(initial: float, ratio: float, ema: float, steps: int) -> None:
     level = level_after(initial, ema, [ratio] * steps)

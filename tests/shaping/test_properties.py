@@ -19,7 +19,7 @@ from .groups import batches, groups, permuted, ready, rewards_of
 
 NAMES = sorted(BUILT_IN)
 seeds = st.integers(0, 2**16)
-few = settings(max_examples=60, deadline=None)
+few = settings(max_examples=min(60, settings.default.max_examples), deadline=None)  # type: ignore[union-attr]
 every = pytest.mark.parametrize("name", NAMES)
 
 

@@ -100,6 +100,21 @@ def test_replay_equals_the_run_to_the_last_bit(config: dict[str, Any]) -> None:
         assert tuple(reward.shape(given)) == step.shaped
 
 
+def test_the_data_sets_level_is_that_of_the_run() -> None:
+    """The stores keep its sum in fixed point, so it is equal to nine digits."""
+    reward = reward_from_config({"name": "deepcompress", "reference": "dataset", "initial_level": 0.5})
+    log = made_log()
+    walk = replay(log, {"it": reward})["it"]
+    for given, step in zip(through_a_store(reward, log), walk, strict=True):
+        for expected, shaped in zip(reward.shape(given), step.shaped, strict=True):
+            assert (shaped.beta, shaped.rewards) == (
+                pytest.approx(expected.beta, abs=1e-9),
+                pytest.approx(expected.rewards, abs=1e-9),
+            )
+    assert walk[0].level == 0.5
+    assert walk[1].level != 0.5
+
+
 def test_walks_do_not_touch_each_other() -> None:
     log = made_log()
     rewards = {name: reward_from_config({"name": name}) for name in ("deepcompress", "hapo", "short_rl", "a_dlp")}

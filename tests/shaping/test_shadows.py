@@ -69,6 +69,7 @@ def test_a_shadow_keeps_its_published_outcome_or_its_own() -> None:
     shadows = [{"name": "gr3"}, {"name": "laser"}, {"name": "laser", "label": "l", "outcome": {"wrong": -2}}]
     reward = reward_from_config({"name": "deepcompress"}, None, 1.0, None, shadows)
     assert [s["outcome"]["wrong"] for s in reward.shadow] == [0.0, -0.5, -2.0]
+    assert [s["outcome"]["correct"] for s in reward.shadow] == [1.0, 1.0, 1.0]
     again = reward_from_config(reward.strategy, reward.outcome, 1.0, None, reward.shadow)
     assert again.shadow == reward.shadow
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from math import fsum
+from random import Random
+from statistics import fmean, stdev
 
 import pytest
 
 from deepcompress_service.shaping import Group, reward_from_config
 from deepcompress_service.shaping.guard import GuardSums
+from deepcompress_service.shaping.lengths import LengthRecord
+from deepcompress_service.shaping.signal import SignalSums
 
 from .test_plain import realistic
 
@@ -40,6 +45,117 @@ def test_the_shares_of_parts_add_up() -> None:
     assert length is not None
     assert rest is not None
     assert length + rest == pytest.approx(1)
+
+
+def by_hand(groups: list[Group], advantages: list[list[float]], lengths: list[list[float]]) -> dict[str, float]:
+    """The figures as plain loops over the trainable rollouts."""
+    rows = []
+    for one, of_group, of_length in zip(groups, advantages, lengths, strict=True):
+        kept = one.trainable or (True,) * len(one.correct)
+        rows.append(
+            [row for *row, ok in zip(one.correct, one.tokens or (), of_group, of_length, kept, strict=True) if ok]
+        )
+    rows = [row for row in rows if row]
+    flat = [one for row in rows for one in row]
+
+    def share(chosen: list[list[list[float]]]) -> float:
+        parts = [one for row in chosen for one in row]
+        return fsum(a * x for _, _, a, x in parts) / fsum(a * a for _, _, a, _ in parts)
+
+    apart = [
+        (n - fmean(m for _, m, _, _ in row), c - fmean(d for d, _, _, _ in row)) for row in rows for c, n, _, _ in row
+    ]
+    hard = [row for row in rows if fmean(c for c, *_ in row) < 0.5]
+    easy = [row for row in rows if fmean(c for c, *_ in row) >= 0.5]
+    return {
+        "groups": len(rows),
+        "effective_groups": sum(any(abs(a) > 1e-9 for _, _, a, _ in row) for row in rows),
+        "length_share": share(rows),
+        "length_share_mixed": share([row for row in rows if len({c for c, *_ in row}) == 2]),
+        "length_share_all_correct": share([row for row in rows if all(c for c, *_ in row)]),
+        "correct_pushed_down": fmean(a < -1e-9 for c, _, a, _ in flat if c),
+        "length_correctness": fsum(x * y for x, y in apart)
+        / (fsum(x * x for x, _ in apart) * fsum(y * y for _, y in apart)) ** 0.5,
+        "hard_tokens": fmean(n for row in hard for _, n, _, _ in row),
+        "easy_tokens": fmean(n for row in easy for _, n, _, _ in row),
+        "expected_drift": fmean(a * (n / fmean(m for _, m, _, _ in row) - 1) for row in rows for _, n, a, _ in row),
+    }
+
+
+def grpo(values: list[float], kept: tuple[bool, ...], by: list[float]) -> list[float]:
+    """Values less their mean, divided by the sample std of `by`, over the trainable rollouts."""
+    chosen = [value for value, ok in zip(values, kept, strict=True) if ok]
+    scale = [value for value, ok in zip(by, kept, strict=True) if ok]
+    if len(chosen) < 2:
+        return [0.0] * len(values)
+    return [(value - fmean(chosen)) / (stdev(scale) + 1e-6) for value in values]
+
+
+def mixed_batch() -> list[Group]:
+    """Groups of every kind: of one rollout, partly and wholly untrainable, all wrong, all correct, all equal."""
+    source = Random(5)
+    sent = [*realistic(20, 6), *realistic(6, 1, seed=1), *realistic(10, 2, seed=2)]
+    sent = [replace(g, trainable=tuple(source.random() < 0.8 for _ in g.correct)) for g in sent]
+    return [*sent, replace(sent[0], trainable=(False,) * 6), group([True] * 3, [70, 70, 70])]
+
+
+@pytest.mark.parametrize("advantage", [None, {"scale": "none"}, {"decouple": True}], ids=str)
+def test_the_figures_are_those_of_plain_loops(advantage: dict[str, object] | None) -> None:
+    sent = mixed_batch()
+    reward = reward_from_config({"name": "kimi_k1.5"}, None, 0.4, advantage=advantage)
+    without = reward_from_config({"name": "kimi_k1.5"}, None, 0.0, advantage=advantage).shape(sent)
+    shaped = reward.shape(sent)
+    advantages, lengths = [], []
+    for g, one, bare in zip(sent, shaped, without, strict=True):
+        if one.advantages is None or bare.advantages is None:
+            kept = g.trainable or (True,) * len(g.correct)
+            advantages.append(grpo(list(one.rewards), kept, list(one.rewards)))
+            lengths.append(grpo(list(one.components["length"]), kept, list(one.rewards)))
+        else:
+            advantages.append(list(one.advantages))
+            lengths.append([a - b for a, b in zip(one.advantages, bare.advantages, strict=True)])
+    assert asdict(reward.signal(sent, shaped)) == pytest.approx(by_hand(sent, advantages, lengths))
+
+
+def test_sums_of_requests_add_up_to_those_of_one() -> None:
+    sent = mixed_batch()
+    reward = reward_from_config({"name": "kimi_k1.5"}, None, 0.4)
+    sums = SignalSums()
+    for part in (sent[:7], sent[7:8], sent[8:]):
+        sums.add(reward.signal_sums(part, reward.shape(part)))
+    assert asdict(sums.figures()) == pytest.approx(asdict(reward.signal(sent, reward.shape(sent))))
+
+
+def test_there_are_no_figures_of_nothing() -> None:
+    reward = reward_from_config({"name": "outcome"})
+    figures = asdict(reward.signal([], []))
+    assert figures == asdict(SignalSums().figures()) == dict.fromkeys(figures) | {"groups": 0, "effective_groups": 0}
+    assert set(asdict(SignalSums()).values()) == {0}
+    plain = Group((True, False), None, (False, False))
+    figures = asdict(reward.signal([plain], reward.shape([plain])))
+    assert {name for name, value in figures.items() if value is None} == {
+        "length_share_all_correct",
+        "length_correctness",
+        "hard_tokens",
+        "easy_tokens",
+        "expected_drift",
+    }
+
+
+def test_lengths_or_verdicts_without_a_spread_have_no_correlation() -> None:
+    reward = reward_from_config({"name": "outcome"})
+    for one in (group([True, False], [10, 10]), group([True, True], [10, 20]), group([False, False], [10, 20])):
+        assert reward.signal([one], reward.shape([one])).length_correctness is None
+
+
+@pytest.mark.parametrize("length_weight", [1.0, -1.0])
+def test_a_bonus_of_one_sign_for_all_rollouts_has_an_effect(length_weight: float) -> None:
+    target = {"quantile": 0.5, "min_rollouts": 1, "bonus": 0.3}
+    reward = reward_from_config({"name": "outcome"}, None, length_weight, target=target, advantage={"scale": "none"})
+    solved = replace(group([True, True], [5, 5]), lengths=LengthRecord.of([10] * 4))
+    shaped = reward.shape([solved])
+    assert shaped[0].advantages == pytest.approx((0.3 * length_weight,) * 2)
+    assert reward.signal([solved], shaped).effective_groups == 1
 
 
 def test_decoupled_advantages_have_the_share_of_their_length_part() -> None:

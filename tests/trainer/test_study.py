@@ -229,23 +229,23 @@ def test_the_pages_figures_are_those_of_the_kept_results(
 ) -> None:
     report = modules["report"]
     monkeypatch.setattr(report, "picture", lambda *_: None)
-    page = (BENCH.parents[1] / "docs" / "study.md").read_text()
+    page = (BENCH.parents[1] / "docs" / "study-tables.md").read_text()
     kept = sorted(KEPT.glob("*.jsonl"))
     assert kept
     for file in kept:
         rows = report.merged([file])
         size = rows[0]["size"]
         text = "\n".join(report.report(rows, name, size, Path("pictures")) for name in modules["cells"].tables(size))
-        assert report.put_into(page, size, text) == page, f"run report.py {file.name} --into docs/study.md again"
+        assert report.put_into(page, size, text) == page, f"run report.py {file.name} --into docs/study-tables.md"
 
 
 def test_the_confirmatory_table_of_the_page_is_that_of_the_kept_results(modules: dict[str, ModuleType]) -> None:
     confirm = modules["confirm"]
-    page = (BENCH.parents[1] / "docs" / "study.md").read_text()
+    page = (BENCH.parents[1] / "docs" / "study-details.md").read_text()
     rows = [json.loads(line) for line in (KEPT / "overthinking.jsonl").read_text().splitlines()]
     pairs = confirm.pairs_of(rows)
     assert all(one.seed >= 1000 for one in pairs)
-    assert confirm.put_into(page, confirm.report(pairs)) == page, "run bench/study/confirm.py --into docs/study.md"
+    assert confirm.put_into(page, confirm.report(pairs)) == page, "confirm.py --into docs/study-details.md"
 
 
 def test_the_bound_and_the_pairs(modules: dict[str, ModuleType]) -> None:
@@ -273,7 +273,7 @@ def test_the_bound_and_the_pairs(modules: dict[str, ModuleType]) -> None:
 
 
 def test_the_kept_results_belong_to_declared_cells(modules: dict[str, ModuleType]) -> None:
-    """The runs of docs/study.md had the settings that the declaration has now."""
+    """The runs of the study had the settings that the declaration has now."""
     cells = modules["cells"]
     for file in KEPT.glob("*.jsonl"):
         rows = [json.loads(line) for line in file.read_text().splitlines()]

@@ -17,7 +17,7 @@ from random import Random
 
 import pytest
 
-from deepcompress_verify import Check, PoolBusyError, PoolClosedError, PoolFailedError, Verdict, VerifierPool
+from deepcompress_verify import Check, PoolBusyError, PoolClosedError, PoolFailedError, Verdict, VerifierPool, verify
 from deepcompress_verify.process import WorkerProcess, shared_page
 
 ROOT = Path(__file__).parents[2]
@@ -89,6 +89,40 @@ def test_verdicts_keep_the_order_of_checks() -> None:
         assert pool.stats().queued == 0
 
     run(work)
+
+
+def test_each_check_has_its_own_row_beside_others_with_the_same_objects() -> None:
+    gold, options, other = ("B",), ("3", "5"), ("5", "3")
+    number: dict[str, object] = {"name": "number", "absolute": 1}
+    rows = [
+        (gold, None, ()),
+        (gold, None, options),
+        (gold, None, other),
+        (gold, "text", other),
+        (("B",), None, options),
+        (("5",), number, ()),
+        (("5",), {**number, "absolute": 2}, ()),
+    ]
+    checks = [
+        Check(one, rf"\boxed{{{answer}}}", checker=checker, options=texts)
+        for one, checker, texts in rows
+        for answer in ("B", "5", "3")
+    ]
+
+    async def main() -> list[Verdict]:
+        pool = VerifierPool(workers=1, cas_workers=0)
+        await pool.start()
+        try:
+            return await pool.verify_many(checks)
+        finally:
+            await pool.close()
+
+    alone = [
+        verify(one.gold, one.response, checker=one.checker, options=one.options)  # type: ignore[arg-type]
+        for one in checks
+    ]
+    assert [(v.correct, v.status) for v in asyncio.run(main())] == [(v.correct, v.status) for v in alone]
+    assert len({tuple(v.correct for v in alone[i : i + 3]) for i in range(0, len(alone), 3)}) > 2
 
 
 def test_nothing_to_check() -> None:

@@ -1,1 +1,1 @@
-"""HTTP: routes, keys, admission, bodies and errors. The pipeline that they call is `scoring`."""
+"""HTTP: routes, keys, bodies and errors. The pipeline that they call is `scoring`."""

@@ -118,11 +118,14 @@ class KeyRing:
             ApiError: 401 without a valid key, 403 for another run or a change with a read-only key, 429 over the
                 rate.
         """
-        if request.url.path in OPEN_PATHS or not self.requires_key:
+        # Not `request.url.path`: Starlette releases before 1.0 parse it from a text that begins with the Host header,
+        # so a caller could choose it.
+        path = request.scope["path"]
+        if path in OPEN_PATHS or not self.requires_key:
             return ANONYMOUS
         self._refresh()
         grant = self._find(request)
-        if grant.access == "metrics" and request.url.path != METRICS_PATH:
+        if grant.access == "metrics" and path != METRICS_PATH:
             raise ApiError(403, "metrics-only-key", "this key may only read /metrics")
         if grant.access != "full" and request.method not in _SAFE_METHODS:
             raise ApiError(403, "read-only-key", "this key may only read")

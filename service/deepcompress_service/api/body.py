@@ -26,8 +26,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 
+from ..admission.limits import Reservation
 from ..settings import Settings
-from .admission import Reservation
 from .errors import ApiError, abandoned, from_validation, invalid
 from .slices import WHOLE_BYTES, decode_in_slices, release
 from .structure import FEW_QUOTES, count_structure
@@ -110,7 +110,8 @@ async def read_batch(
     """Read the body of a request with many items as a wire model, within the limits on its size and structure.
 
     Raises:
-        ApiError: The body is too large, incomplete, or not valid; 503 if there is no room for its values.
+        ApiError: The body is too large, incomplete, or not valid.
+        AdmissionError: There is no room for its values.
     """
     raw = await read_body(request, settings.max_body_bytes, arrivals)
     memory = len(raw)
@@ -211,6 +212,8 @@ class _Unpacker:
 
     complete = True
     """True once the end of the compressed stream was read."""
+    exceeded = False
+    """True once bytes after that end were read: another stream, for example, whose content would be lost."""
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Yield the chunk's content in pieces of bounded size."""
@@ -226,12 +229,14 @@ class _Gzip(_Unpacker):
         return self._inflater.eof
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
+        self.exceeded = self._inflater.eof and bool(chunk)
         while chunk and not self._inflater.eof:
             yield self._inflater.decompress(chunk, PIECE)
             chunk = self._inflater.unconsumed_tail
         # Output that the bound held back after the whole chunk was read.
         while not self._inflater.eof and (piece := self._inflater.decompress(b"", PIECE)):
             yield piece
+        self.exceeded = self.exceeded or bool(self._inflater.unused_data)
 
 
 class _Zstd(_Unpacker):
@@ -246,8 +251,10 @@ class _Zstd(_Unpacker):
         # Small chunks: zstd has no bound on the output of one call, but a kilobyte has at most 256 blocks.
         for start in range(0, len(chunk), 1024):
             if self._inflater.eof:
+                self.exceeded = True
                 return
             yield self._inflater.decompress(chunk[start : start + 1024])
+        self.exceeded = bool(self._inflater.unused_data)
 
 
 def _unpacker(encoding: str) -> _Unpacker:
@@ -288,6 +295,9 @@ def _unpacked(unpack: _Unpacker, chunk: bytes, encoding: str) -> Iterator[bytes]
         yield from unpack.feed(chunk)
     except (zlib.error, zstandard.ZstdError):
         raise ApiError(400, "bad-compression", f"the body is not valid {encoding}") from None
+    if unpack.exceeded:
+        detail = f"the body has more bytes after the end of its {encoding} stream: send one stream"
+        raise ApiError(400, "bad-compression", detail)
 
 
 def _refuse_broken(unpack: _Unpacker, encoding: str) -> None:
@@ -420,8 +430,13 @@ def streamed_json(pieces: list[bytes]) -> Response:
     return StreamingResponse(chunks(), headers=headers, media_type="application/json")
 
 
+REQUEST_MODELS: list[type[BaseModel]] = []
+"""The models of the bodies that routes read themselves. Their schemas are added to the OpenAPI document."""
+
+
 def documented(model: type[BaseModel], *examples: dict[str, Any]) -> dict[str, Any]:
     """Return `openapi_extra` for a route that reads its own body: the schema by reference, and examples."""
+    REQUEST_MODELS.append(model)
     content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
     if examples:
         content["examples"] = {

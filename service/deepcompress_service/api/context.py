@@ -15,13 +15,12 @@ from deepcompress_verify import VerifierPool
 
 from ..activity.recent import Activity
 from ..activity.shared import SharedActivity
+from ..admission.limits import FairScheduler, InflightLimiter, KeyedSlots, Reservation
 from ..difficulty.store import DifficultyStore
 from ..observability.run_metrics import RunMetrics
 from ..rendezvous import WaitingRoom
 from ..scoring.pipeline import Pipeline
-from ..scoring.slot import set_slot
 from ..settings import Settings
-from .admission import FairScheduler, InflightLimiter, KeyedSlots, Reservation
 from .auth import Grant, GrantDep, KeyRing
 from .body import Arrivals, body_lines, decoded, parse, read_body
 from .errors import abandoned
@@ -109,13 +108,11 @@ async def run_scheduled(
     """Do the work when the run has a slot; cancel it if the client disconnects.
 
     Raises:
-        ApiError: 429, if the run has too many requests waiting.
+        AdmissionError: The run has too many requests waiting.
     """
 
     async def wait_and_work() -> T:
-        async with context.scheduler.slot(run or "", reservation.weight) as slot:
-            if context.pipeline.remote_names:  # only remote checks are awaited without it
-                set_slot(slot.given_up)
+        async with context.scheduler.slot(run or "", reservation.weight):
             return await work()
 
     return await cancel_on_disconnect(request, wait_and_work())

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from deepcompress_client.errors import PROBLEM_PREFIX
 from deepcompress_verify import PoolBusyError, PoolClosedError, PoolFailedError
 
+from ..admission.limits import AdmissionError
 from ..difficulty import errors as difficulty
 from ..observability import metrics
 from ..rendezvous import Refused
@@ -167,6 +168,11 @@ def from_scoring(error: scoring.RequestError) -> ApiError:
             return ApiError(409, error.slug, error.detail)
 
 
+def from_admission(error: AdmissionError) -> ApiError:
+    """Return the error of a request that comes while there is too much work."""
+    return ApiError(503 if error.slug == "overloaded" else 429, error.slug, error.detail, retry_after=1)
+
+
 def from_difficulty(error: difficulty.DifficultyError) -> ApiError:
     """Return the error of a request that the store refused."""
     status = STATUS_OF.get(error.slug, 500)
@@ -186,6 +192,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
     async def _api(_: Request, error: ApiError) -> Response:
         return error.response()
+
+    @app.exception_handler(AdmissionError)
+    async def _admission(_: Request, error: AdmissionError) -> Response:
+        return from_admission(error).response()
 
     @app.exception_handler(difficulty.DifficultyError)
     async def _difficulty(_: Request, error: difficulty.DifficultyError) -> Response:
@@ -240,5 +250,5 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> Response:
         # Only the type is named: a message may quote the text that caused it.
-        log.error("unexpected %s on %s", type(error).__name__, request.url.path, exc_info=error)
+        log.error("unexpected %s on %s", type(error).__name__, request.scope["path"], exc_info=error)
         return ApiError(500, "internal-error", "an error of the service itself: its log has the details").response()

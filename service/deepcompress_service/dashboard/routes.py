@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from deepcompress_client.wire import RunName
 
 from ..activity.recent import RunActivity
-from ..api.admission import KeyedSlots
+from ..admission.limits import KeyedSlots
 from ..api.auth import Grant, GrantDep
 from ..api.context import Context, ContextDep, is_operator
 from ..api.errors import ApiError

@@ -257,11 +257,12 @@ def write_records(
     state: RunTransaction, step: int, problems: ProblemChanges, groups: Mapping[str, GroupRecord] | None = None
 ) -> None:
     """Write the records of a step's groups and of the problems that they were added to."""
-    states = {problem_id: pack_state(record.before) for problem_id, record in problems.records.items()}
-    packed_problems = {name: pack_problem(record, states[name]) for name, record in problems.records.items()}
-    packed_groups = {
-        name: pack_group(record, states.get(record.problem.problem_id)) for name, record in (groups or {}).items()
-    }
+    states, packed_problems, packed_groups = {}, {}, {}
+    for problem_id, problem in problems.records.items():
+        states[problem_id] = before = pack_state(problem.before)
+        packed_problems[problem_id] = pack_problem(problem, before)
+    for group_id, group in (groups or {}).items():
+        packed_groups[group_id] = pack_group(group, states.get(group.problem.problem_id))
     state.put("problems", None, packed_problems)
     state.put("undo", step, problems.undo)
     state.put("groups", step, packed_groups)

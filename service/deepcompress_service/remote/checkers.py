@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import orjson
+from cachetools import TTLCache
 
-from .cache import ResultCache
+from ..admission.limits import FairGate
 from .endpoints import Endpoint
-from .gate import FairGate
 from .health import EndpointHealth
 from .judge import decode_judge, encode_judge, too_long
 from .protocol import FAILURES, MalformedError, RemoteCheck, RemoteResult, decode_answer, encode_check
@@ -45,7 +45,8 @@ class RemoteChecker:
         self._meter = meter
         self._client = open_client(endpoint)
         self._gate = FairGate(endpoint.concurrency)
-        self._cache = ResultCache(endpoint.cache_entries, endpoint.cache_seconds)
+        self._cache: TTLCache[bytes, RemoteResult] = TTLCache(endpoint.cache_entries, endpoint.cache_seconds)
+        """Results of checks that were decided, by content."""
         self._health = EndpointHealth(name, endpoint.concurrency)
 
     async def close(self) -> None:
@@ -89,8 +90,8 @@ class RemoteChecker:
         for key, check in waiting:
             async with self._gate.place(tenant):
                 results[key] = result = await self._check(check)
-            if result.correct is not None:
-                self._cache.put(key, result)
+            if result.correct is not None and self._cache.maxsize:
+                self._cache[key] = result
 
     async def _check(self, check: RemoteCheck) -> RemoteResult:
         """Check one answer, in as many attempts as the endpoint allows."""

@@ -20,10 +20,12 @@ import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
+
+from cachetools import LRUCache
 
 from deepcompress_client.wire import RunConfig, ScoreAnswer, ScoreRequest, ShapeAnswer, ShapeRequest
 from deepcompress_verify import Check, Verdict
@@ -55,7 +57,6 @@ from .training_warnings import (
     untrainable_warnings,
 )
 from .unchecked import NOT_TRAINABLE, checked_parts
-from .weighted_cache import WeightedCache
 
 log = logging.getLogger("deepcompress.scoring")
 
@@ -100,7 +101,9 @@ class Pipeline:
         self.default_plan = make_new_plan(
             RunConfig.model_validate_json(settings.default_run), settings.problem_weight, self.remote_names
         )
-        self._plans: WeightedCache[CachedPlan] = WeightedCache(CACHED_PLANS_BYTES)
+        self._plans: LRUCache[str, CachedPlan] = LRUCache(
+            CACHED_PLANS_BYTES, getsizeof=lambda cached: plan_bytes(cached.plan)
+        )
         self._first_rollouts = FirstRollouts()
         self._declines = Declines(store)
 
@@ -187,8 +190,12 @@ class Pipeline:
         plan = plan_from_text(state.config_text, self.settings.problem_weight, self.remote_names)
         # A run that was never trained may be given another configuration without a new epoch.
         cached = CachedPlan(state.epoch, state.kind is not None, plan)
-        self._plans.put(state.run, cached, plan_bytes(plan))
+        self._keep_plan(state.run, cached)
         return cached
+
+    def _keep_plan(self, run: str, cached: CachedPlan) -> None:
+        with suppress(ValueError):  # it is larger than the whole cache
+            self._plans[run] = cached
 
     # --- stage: verify -----------------------------------------------------------------------------------
 
@@ -309,7 +316,7 @@ class Pipeline:
         if outcome.config_text and outcome.config_text != batch.plan.text:
             batch.plan = plan_from_text(outcome.config_text, self.settings.problem_weight, self.remote_names)
         if not batch.final:
-            self._plans.put(request.run, CachedPlan(outcome.epoch, True, batch.plan), plan_bytes(batch.plan))
+            self._keep_plan(request.run, CachedPlan(outcome.epoch, True, batch.plan))
         changed = stale = too_old = 0
         new = []
         for group, record in zip(batch.groups, outcome.groups, strict=True):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeGuard, get_args
 
 import orjson
+from cachetools import LRUCache
 from pydantic import BaseModel, ValidationError
 
 from deepcompress_client.presets import expand
@@ -23,7 +25,6 @@ from .errors import (
     UnsupportedConfigError,
     describe_validation,
 )
-from .weighted_cache import WeightedCache
 
 MAX_CONFIG_CHARS = 65_536
 """Most characters of a new run's configuration, with all fields: it is in memory wherever the run is."""
@@ -217,7 +218,9 @@ def _expanded(config: RunConfig) -> RunConfig:
         raise InvalidRequestError("preset", str(error), "invalid-config") from None
 
 
-_read_plans: WeightedCache[tuple[float, frozenset[str], RunPlan]] = WeightedCache(READ_PLANS_BYTES)
+_read_plans: LRUCache[str, tuple[float, frozenset[str], RunPlan]] = LRUCache(
+    READ_PLANS_BYTES, getsizeof=lambda read: plan_bytes(read[2])
+)
 
 
 def plan_from_text(text: str, problem_weight: float, remote: frozenset[str] = frozenset()) -> RunPlan:
@@ -231,7 +234,8 @@ def plan_from_text(text: str, problem_weight: float, remote: frozenset[str] = fr
     if known is not None and known[:2] == (problem_weight, remote):
         return known[2]
     plan = _plan_from_text(text, problem_weight, remote)
-    _read_plans.put(text, (problem_weight, remote, plan), plan_bytes(plan))
+    with suppress(ValueError):  # it is larger than the whole cache
+        _read_plans[text] = problem_weight, remote, plan
     return plan
 
 

@@ -31,7 +31,7 @@ from deepcompress_verify.verdict import STATUSES
 from ..difficulty.length_counts import pack_bins
 from ..difficulty.model import GroupCommit
 from ..difficulty.sources import source_name
-from ..shaping.lengths import bins_of
+from ..shaping.lengths import bin_of
 from .batch import BatchGroup
 from .errors import NewerConfigurationError, UnreadableRecordError
 from .unchecked import checked_indices
@@ -261,7 +261,7 @@ def group_commit(group: BatchGroup, whitening: tuple[float, float] | None = None
         tokens_sum=sum(counts) if all_known else 0,
         correct_tokens_sum=sum(correct_tokens) if all_known else 0,
         correct_tokens_min=min(correct_tokens) if correct_tokens and all_known else None,
-        lengths=pack_bins(bins_of(correct_tokens)) if all_known else b"",
+        lengths=pack_bins(bytes(map(bin_of, correct_tokens))) if all_known else b"",
         age=group.age,
         too_old=group.too_old,
         data_source=None if sent.data_source is None else source_name(sent.data_source),

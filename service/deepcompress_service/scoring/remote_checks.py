@@ -16,8 +16,8 @@ from deepcompress_verify.extract import Extraction, encodable, extract
 from deepcompress_verify.free_text import is_free_text
 from deepcompress_verify.verdict import truncate_answer
 
+from ..admission.limits import without_slot
 from ..remote import RemoteBatch, RemoteCheck, RemoteCheckers, RemoteResult
-from .slot import without_slot
 
 _EXTRACT_AT_ONCE = 256
 """Responses that are searched for their answer before the event loop's other work."""

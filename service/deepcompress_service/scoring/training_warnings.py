@@ -6,9 +6,11 @@ Each is a stable slug and a text, as the warnings of `shaping.reward_warnings`, 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from cachetools import LRUCache
 
 from ..difficulty.errors import DifficultyError
 from ..difficulty.model import StepStatistics
@@ -97,7 +99,7 @@ class FirstRollouts:
     """Counts the rollouts of each run until one is correct, in this process."""
 
     def __init__(self) -> None:
-        self._counts: OrderedDict[tuple[str, int], tuple[int, int] | None] = OrderedDict()
+        self._counts: LRUCache[tuple[str, int], tuple[int, int] | None] = LRUCache(KNOWN_RUNS)
         """(groups, rollouts) without a correct one by (run, epoch); None after one."""
 
     def warning(self, run: str, epoch: int, correct: Sequence[Sequence[bool]]) -> Warnings:
@@ -108,9 +110,6 @@ class FirstRollouts:
             groups, rollouts = seen[0] + len(correct), seen[1] + sum(map(len, correct))
             seen = None if any(map(any, correct)) else (groups, rollouts)
         self._counts[key] = seen
-        self._counts.move_to_end(key)
-        while len(self._counts) > KNOWN_RUNS:
-            self._counts.popitem(last=False)
         if seen is None or seen[0] < FIRST_GROUPS or seen[1] < FIRST_ROLLOUTS:
             return []
         return [
@@ -144,7 +143,7 @@ class Declines:
 
     def __init__(self, store: DifficultyStore) -> None:
         self._store = store
-        self._runs: OrderedDict[str, _Course] = OrderedDict()
+        self._runs: LRUCache[str, _Course] = LRUCache(KNOWN_COURSES)
 
     def warnings(self, run: str, epoch: int) -> list[tuple[str, str]]:
         """Return the warnings of the run's closed steps, as far as they are known here."""
@@ -161,9 +160,6 @@ class Declines:
         if course.step >= step:
             return
         course.step = step
-        self._runs.move_to_end(run)
-        while len(self._runs) > KNOWN_COURSES:
-            self._runs.popitem(last=False)
         try:
             rows = await self._store.history(run, since=course.unread, limit=MAX_STEPS)
         except DifficultyError as error:

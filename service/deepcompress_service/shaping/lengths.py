@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 BINS_PER_OCTAVE = 8
 """A bin is 2^(1/8) - 1 = 9 % wide; below 12 tokens every length has a bin of its own."""
-MAX_TOKENS = 2**31 - 1
 
 
 def _edge(index: int) -> int:
@@ -30,18 +30,11 @@ def _edge(index: int) -> int:
 
 
 EDGES: tuple[int, ...] = (0, *sorted({_edge(index) for index in range(31 * BINS_PER_OCTAVE + 1)}))
-"""Bin k holds the lengths from EDGES[k] to EDGES[k + 1] - 1; the last one has no upper bound. A length n is in bin
-bisect_right(EDGES, n) - 1."""
+"""Bin k holds the lengths from EDGES[k] to EDGES[k + 1] - 1. The last bin begins at 2^31 tokens, above every length
+that a request may have."""
 
-
-def bins_of(tokens: Iterable[int]) -> bytes:
-    """Return the bin of each length, a byte each."""
-    return bytes([bisect.bisect_right(EDGES, count) - 1 for count in tokens])
-
-
-def bin_of(tokens: int) -> int:
-    """Return the bin of a length."""
-    return bins_of((tokens,))[0]
+bin_of: Callable[[int], int] = partial(bisect.bisect_right, EDGES[1:])
+"""The bin of a length."""
 
 
 HALVED_AFTER = 16
@@ -78,7 +71,7 @@ class LengthRecord:
         for index, count in self.counts:
             if below + count >= wanted:
                 low = EDGES[index]
-                high = EDGES[index + 1] - 1 if index + 1 < len(EDGES) else MAX_TOKENS
+                high = EDGES[index + 1] - 1 if index + 1 < len(EDGES) else low
                 return low + (high - low) * max(0.0, (wanted - below) / count)
             below += count
         raise AssertionError(f"a share over 1: {share}")

@@ -105,7 +105,7 @@ def pace_warnings(level: float, initial_level: float, ema: float, steps: int) ->
 
     The level is that of the step; `ema` is lambda; `steps` counts the steps in the level.
     """
-    if steps < MIN_STEPS or not 0.0 < ema < 1.0:
+    if steps < MIN_STEPS:
         return []
     ratio = run_pass_ratio(level, initial_level, ema, steps)
     if ratio is None or abs(level - ratio) <= FAR:

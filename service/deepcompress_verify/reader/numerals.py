@@ -132,7 +132,7 @@ def _numeral(tokens: list[Token], i: int, out: list[Token], commas: Commas, late
             i = j + 1
             if len(digits) > MAX_DIGITS:
                 raise ReadError("too_many_digits", f"over {MAX_DIGITS} digits")
-        end = 0 if style else _points(tokens, i)
+        end = 0 if style else _points(tokens, i, least=1 if commas == "decimal" else 2)
         if end:  # 1.234.567,89
             digits += "".join(token.value for token in tokens[i:end] if token.kind == "n")
             out.append(Token("n", f"{digits}.{tokens[end + 1].value}", start.space))
@@ -154,8 +154,8 @@ def _numeral(tokens: list[Token], i: int, out: list[Token], commas: Commas, late
     return _exponent(tokens, i, digits, start.space, out, latex)
 
 
-def _points(tokens: list[Token], i: int) -> int:
-    """Return the index of the decimal comma after two or more groups of three digits, or 0: 1.234.567,89."""
+def _points(tokens: list[Token], i: int, least: int) -> int:
+    """Return the index of the decimal comma after `least` or more groups of three digits, or 0: 1.234.567,89."""
     groups = 0
     while tokens[i].value == "." and tokens[i + 1].kind == "n" and len(tokens[i + 1].value) == 3:
         if tokens[i].space or tokens[i + 1].space:
@@ -164,7 +164,7 @@ def _points(tokens: list[Token], i: int) -> int:
         i += 2
     decimals = tokens[i : i + 3]
     comma = [t.value for t in decimals[:1]] == [","] and not any(t.space for t in decimals[:2])
-    return i if groups > 1 and comma and decimals[1].kind == "n" and decimals[2].value != "," else 0
+    return i if groups >= least and comma and decimals[1].kind == "n" and decimals[2].value != "," else 0
 
 
 def _after_sign(out: list[Token]) -> bool:

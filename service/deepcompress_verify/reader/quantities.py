@@ -63,7 +63,10 @@ def _temperature(parts: list[str], unknown: list[str]) -> str | None:
     )
 
 
-def _is_temperature(node: Node) -> bool:
+def _on_a_scale(s: Stream, node: Node) -> bool:
+    """Return True for a number without a sign, or a temperature, which may be "below zero"."""
+    if isinstance(node, Num):
+        return not s.is_op("-", -2)
     return isinstance(node, Quantity) and node.unit in ("degree", "celsius", "fahrenheit")
 
 
@@ -94,7 +97,7 @@ def take_unit(s: Stream, node: Node, token: Token) -> Node | None:
             return None
         s.position += 1
         return Time(node.p * 3600, lower)
-    if lower in ("below", "above") and s.peek(1).value.lower() == "zero" and _is_temperature(node):
+    if lower in ("below", "above") and s.peek(1).value.lower() == "zero" and _on_a_scale(s, node):
         s.position += 2
         return Neg(node) if lower == "below" else node  # 5 degrees below zero
     if isinstance(node, Mul) and lower in _SHAPES:

@@ -54,6 +54,7 @@ _DRESSED = re.compile(
     rf"(?<!\^)(?<!\^\{{)\\(?:(?:operatorname\*?|mathrm)\s?\{{\s?({'|'.join(_FUNCTIONS)})\s?\}}"
     rf"|({'|'.join(_FUNCTIONS)})(?![A-Za-z]))(?=(?:\\[,;! ]|\s){{0,2}}(?:[a-zA-Z0-9({{^]|\\[a-zA-Z]))"
 )
+_MATHOP = re.compile(r"\\mathop\s?\{\s?\\(?:mathrm|operatorname|rm)\s?(?:\{\s?([a-z]{2,6})\s?\}|\s([a-z]{2,6}))\s?\}")
 _SHORT_NAME = re.compile(r"\\(?:c?th|[cs]h|senh?)(?![a-zA-Z])|\{tgh")
 _WEDGE_OF_FORMS = re.compile(
     r"(?:\bd[a-z]|_(?:[0-9a-z]|\{[0-9a-z]\})|\\(?:vec|mathbf|bm|boldsymbol)\s?\{?[a-z]\}?)\s*\\wedge(?![a-zA-Z])"
@@ -198,6 +199,8 @@ def clean(text: str) -> str:
         text = text.replace("\\left.", "")  # it draws nothing
     if "\\wedge" in text and _WEDGE_OF_FORMS.search(text):
         text = text.replace("\\wedge", "\\exteriorproduct ")
+    if "\\mathop" in text:
+        text = _MATHOP.sub(r"\\operatorname{\1\2}", text)
     if "h}" in text or "sen}" in text or "h }" in text or _SHORT_NAME.search(text):
         text = _DRESSED.sub(_named_function, text)
     if "{:}" in text:

@@ -10,8 +10,8 @@ from fastapi import BackgroundTasks, Query, Request
 
 from deepcompress_client.wire import AnswerFormat, Verdict, VerifyRequest
 
+from ...admission.limits import Reservation
 from ...scoring.verify_alone import verify_items
-from ..admission import Reservation
 from ..context import Context, run_scheduled
 from ..errors import invalid
 

@@ -14,8 +14,11 @@ export class Chart {
     this.width = 0;
     this.height = spec.height ?? (matchMedia("(max-width: 640px)").matches ? 190 : 240);
     this.picked = null;
+    /** Called with each picked step, or null: see crosshair.js. */
+    this.picks = () => {};
     this.hiddenSeries = new Set();
     this.svg = s("svg", { class: "chart", height: this.height, "aria-hidden": "true", focusable: "false" });
+    this.over = s("g", { class: "over" });
     this.tip = h("div", { class: "tip", hidden: true });
     this.plot = h(
       "div",
@@ -28,7 +31,8 @@ export class Chart {
         on: {
           pointermove: (event) => this.pointAt(event),
           pointerdown: (event) => this.pointAt(event),
-          pointerleave: () => this.pick(null),
+          // A finger leaves the screen after each touch; what it read stays until another place is touched.
+          pointerleave: (event) => event.pointerType !== "touch" && this.pick(null),
           keydown: (event) => this.key(event),
           blur: () => this.pick(null),
         },
@@ -77,8 +81,8 @@ export class Chart {
   redraw() {
     if (!this.width) return;
     this.svg.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
-    this.svg.replaceChildren(...this.draw());
-    if (this.picked !== null) this.showPicked();
+    this.svg.replaceChildren(...this.draw(), this.over);
+    this.showReading();
   }
 
   fillTable() {
@@ -140,19 +144,31 @@ export class Chart {
   pick(index) {
     if (index === this.picked) return;
     this.picked = index;
-    this.redraw();
-    if (index === null) this.tip.hidden = true;
+    this.showReading();
+    this.picks(this.stepOf(index));
   }
 
-  showPicked() {
-    if (this.picked >= this.places()) {
-      this.picked = null;
-      this.tip.hidden = true;
-      return;
-    }
-    const { x, y, marks } = this.anchor(this.picked);
-    this.svg.append(...marks);
-    const { title, rows } = this.reading(this.picked);
+  /** The step of a place; null in charts whose places are no steps. */
+  stepOf() {
+    return null;
+  }
+
+  /** The place to read: the picked one, or that of a step picked in another chart; null for none. */
+  get read() {
+    return this.picked;
+  }
+
+  /** Mark the place to read, with its values beside it. */
+  showReading() {
+    if (this.picked >= this.places()) this.picked = null;
+    const index = this.read;
+    this.over.replaceChildren();
+    this.tip.hidden = true;
+    if (index === null || !this.box) return;
+    const { x, y, marks } = this.anchor(index);
+    this.over.append(...marks);
+    const { title, rows } = this.reading(index);
+    if (!rows.length) return;
     this.tip.replaceChildren(h("b", null, title), ...rows.map(([name, value]) => h("div", null, h("span", null, name), h("span", null, value))));
     this.tip.hidden = false;
     const size = this.tip.getBoundingClientRect();

@@ -27,6 +27,7 @@ export class LineChart extends Chart {
     this.all = [];
     this.rows = [];
     this.axis = "step";
+    this.marked = null;
     this.smooth = 0;
     for (const one of spec.series) if (one.hidden) this.hiddenSeries.add(one.key);
     this.setSeries(spec.series);
@@ -97,10 +98,39 @@ export class LineChart extends Chart {
     this.lines = new Map(this.spec.series.map((one) => [one.key, smoothed(this.rows.map(one.value), this.smooth)]));
   }
 
-  /** Rows of steps, ascending. */
+  stepOf(index) {
+    return index === null ? null : this.rows[index].step;
+  }
+
+  /** The place of a step, or null. */
+  placeOf(step) {
+    const index = step === null ? -1 : this.rows.findIndex((row) => row.step === step);
+    return index < 0 ? null : index;
+  }
+
+  /** Mark a step that another chart has picked; null for none. */
+  mark(step) {
+    if (step === this.marked && this.picked === null) return;
+    this.marked = step;
+    this.picked = null;
+    this.showReading();
+  }
+
+  pick(index) {
+    if (index !== null) this.marked = null;
+    super.pick(index);
+  }
+
+  get read() {
+    return this.picked ?? this.placeOf(this.marked);
+  }
+
+  /** Rows of steps, ascending. A picked step stays picked. */
   update(rows) {
+    const step = this.stepOf(this.picked);
     this.all = rows;
     this.rows = this.axis === "time" ? rows.filter((row) => row.first_at !== undefined).sort((a, b) => a.first_at - b.first_at) : rows;
+    this.picked = this.placeOf(step);
     this.prepare();
     this.refresh();
   }
@@ -110,6 +140,11 @@ export class LineChart extends Chart {
     if (!last) return this.axis === "time" ? "No step with a known time." : "No steps yet.";
     const now = this.spec.series.map((one) => `${one.label} ${this.spec.format(one.value(last))}`).join(", ");
     return `Steps ${this.rows[0].step} to ${last.step}. At step ${last.step}: ${now}.`;
+  }
+
+  /** True if one of these rows has a value of a series. */
+  known(rows) {
+    return rows.some((row) => this.spec.series.some((one) => (one.value(row) ?? null) !== null));
   }
 
   get drawn() {
@@ -125,7 +160,8 @@ export class LineChart extends Chart {
       }
     }
     const range = extent(values, this.spec.around ?? 1);
-    if (!range) return this.nothing(this.axis === "time" && this.all.length ? "This replica does not have the times of these steps." : (this.spec.nothing ?? "No data yet."));
+    this.box = null;
+    if (!range) return this.nothing(this.absence());
     const [low, high] = this.spec.domain ? this.spec.domain(...range) : range;
     const box = (this.box = { left: 48, right: this.width - 10, top: 10, bottom: this.height - 42 });
     const first = this.place(this.rows[0]);
@@ -148,6 +184,12 @@ export class LineChart extends Chart {
       parts.push(s("rect", { class: "selected", x: from, width: to - from, y: box.top, height: box.bottom - box.top }));
     }
     return parts;
+  }
+
+  /** The reason why nothing is drawn. */
+  absence() {
+    if (this.axis === "time" && this.all.length && !this.rows.length) return "This replica does not have the times of these steps.";
+    return this.known(this.rows) ? "All series are hidden." : (this.spec.nothing ?? "No data yet.");
   }
 
   /** A step without a value interrupts the line. `raw`: the values behind a smoothed line. */
@@ -173,8 +215,9 @@ export class LineChart extends Chart {
 
   /** The value of a row, and the smoothed one where lines are smoothed. */
   value(one, index) {
-    const text = this.spec.format(one.value(this.rows[index]));
-    return this.smooth ? `${text} (${this.spec.format(this.lines.get(one.key)[index])})` : text;
+    const value = one.value(this.rows[index]) ?? null;
+    const text = this.spec.format(value);
+    return this.smooth && value !== null ? `${text} (${this.spec.format(this.lines.get(one.key)[index])})` : text;
   }
 
   places() {
@@ -210,10 +253,10 @@ export class LineChart extends Chart {
 
   reading(index) {
     const row = this.rows[index];
-    return {
-      title: `Step ${count(row.step)}${row.closed ? "" : " (open)"}`,
-      rows: [...this.drawn.filter((one) => one.value(row) !== undefined).map((one) => [one.label, this.value(one, index)]), ...(this.spec.more?.(row) ?? []), ...(row.first_at === undefined ? [] : [["time", moment(row.first_at)]])],
-    };
+    const values = this.drawn.filter((one) => one.value(row) !== undefined).map((one) => [one.label, this.value(one, index)]);
+    // Under the pointer the reading is complete; in the other charts it has the values alone.
+    const more = this.picked === null ? [] : [...(this.spec.more?.(row) ?? []), ...(row.first_at === undefined ? [] : [["time", moment(row.first_at)]])];
+    return { title: `Step ${count(row.step)}${row.closed ? "" : " (open)"}`, rows: [...values, ...more] };
   }
 }
 

@@ -5,21 +5,37 @@ refuses more with 503 and Retry-After, so that memory is bounded under any load.
 runs gets 429 beyond half of either, so that uploads that never end leave room for other keys. `FairScheduler` acts
 before the work: it bounds the requests that are worked on at once. The others wait, and runs take turns, so that a
 run with many requests does not starve a run with few. A run with too many waiting requests, or with half of all
-bytes, gets 429, so that there is always room left for another run.
+bytes, gets 429, so that there is always room left for another run. While a request waits for a remote checker, it
+gives its slot to another one (`without_slot`). The checks at a remote endpoint wait at a `FairGate` too.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import asyncio
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import dataclass
-
-from fastapi import Request
+from typing import TYPE_CHECKING
 
 from ..observability import metrics
-from ..remote.gate import FairGate
-from .errors import ApiError
+
+if TYPE_CHECKING:
+    from fastapi import Request
+
+
+class AdmissionError(Exception):
+    """There is too much work in progress: the same request may be sent again later.
+
+    `slug` is that of the API's error: ``overloaded``, ``key-share-used`` or ``run-queue-full``.
+    """
+
+    def __init__(self, slug: str, detail: str) -> None:
+        super().__init__(detail)
+        self.slug = slug
+        self.detail = detail
+        metrics.REJECTED.labels(slug).inc()
 
 
 @dataclass(slots=True)
@@ -35,11 +51,11 @@ class Reservation:
         """Set the bytes to those that the body takes after it was read.
 
         Raises:
-            ApiError: 503, if there is no room for more bytes; 429, if the key's share has none.
+            AdmissionError: There is no room for more bytes, or the key's share has none.
         """
         limiter, more = self.limiter, weight - self.weight
         if more > 0 and limiter.requests > 1 and limiter.bytes + more > limiter.max_bytes:
-            raise limiter.overloaded()
+            raise _overloaded()
         if more > 0 and self.key:
             limiter.check_share(self.key, limiter.requests_of(self.key) - 1, more)
         limiter.move(self.key, 0, more)
@@ -64,7 +80,7 @@ class InflightLimiter:
         """Hold a reservation while the request is in progress. `max_body` is the route's own limit, in bytes.
 
         Raises:
-            ApiError: 503, if too many requests or bytes are in progress; 429, if the key's share is used up.
+            AdmissionError: Too many requests or bytes are in progress, or the key's share is used up.
         """
         key = getattr(request.state, "share", "")
         most = max_body or self._max_body
@@ -73,7 +89,7 @@ class InflightLimiter:
         # A body of unknown size, or a compressed one, may take the limit.
         reservation = Reservation(self, min(int(declared), most) if declared.isdigit() and plain else most, key)
         if self.requests >= self.max_requests or (self.requests and self.bytes + reservation.weight > self.max_bytes):
-            raise self.overloaded()
+            raise _overloaded()
         if key:
             self.check_share(key, self.requests_of(key), reservation.weight)
         self.move(key, 1, reservation.weight)
@@ -92,19 +108,11 @@ class InflightLimiter:
         A request that is the key's only one may be over it.
 
         Raises:
-            ApiError: 429, if it does not.
+            AdmissionError: It does not.
         """
         if others and (others >= self.max_requests // 2 or self._bytes_of[key] + weight > self.max_bytes // 2):
-            metrics.REJECTED.labels("key-share-used").inc()
             detail = "this API key has half of the requests or bytes in progress: send the same request again later"
-            raise ApiError(429, "key-share-used", detail, retry_after=1)
-
-    @staticmethod
-    def overloaded() -> ApiError:
-        """Count a refused request and return its error."""
-        metrics.REJECTED.labels("overloaded").inc()
-        detail = "too many requests or bytes are in progress: send the same request again later"
-        return ApiError(503, "overloaded", detail, retry_after=1)
+            raise AdmissionError("key-share-used", detail)
 
     def move(self, key: str, requests: int, weight: int) -> None:
         """Add to the requests and to the bytes in progress, in all and of a key."""
@@ -119,6 +127,12 @@ class InflightLimiter:
         metrics.INFLIGHT_BYTES.set(self.bytes)
 
 
+def _overloaded() -> AdmissionError:
+    return AdmissionError(
+        "overloaded", "too many requests or bytes are in progress: send the same request again later"
+    )
+
+
 class KeyedSlots:
     """Places for answers that are sent for as long as their readers like: exports and event streams.
 
@@ -126,7 +140,7 @@ class KeyedSlots:
     `total` alone, and `reserved` places are for them, so that readers cannot keep them out.
     """
 
-    def __init__(self, total: int, per_key: int, reserved: int, refused: Callable[[], ApiError]) -> None:
+    def __init__(self, total: int, per_key: int, reserved: int, refused: Callable[[], Exception]) -> None:
         self._total, self._per_key, self._reserved = total, per_key, reserved
         self._refused = refused
         self._held: Counter[str] = Counter()
@@ -141,7 +155,7 @@ class KeyedSlots:
         """Hold places until the block ends.
 
         Raises:
-            ApiError: There are not as many for this key.
+            Exception: `refused()`, if there are not as many for this key.
         """
         # Check and count without an await in between: a burst of requests cannot exceed the limit.
         free = self._total - self.count
@@ -155,6 +169,72 @@ class KeyedSlots:
             self._held[key] -= places
             if not self._held[key]:
                 del self._held[key]
+
+
+class FairGate:
+    """At most `limit` holders at once; tenants (runs) take turns for the places that come free.
+
+    The number that wait is bounded by the callers. A wait that is cancelled leaves no trace, and a place that it was
+    given just before goes to the next one.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.free = limit
+        """Places without a holder; 0 while any tenant waits."""
+        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+
+    def waiting(self, tenant: str) -> int:
+        """Return the number of waits of a tenant."""
+        return len(self._queues.get(tenant, ()))
+
+    @property
+    def all_waiting(self) -> int:
+        """Waits of all tenants."""
+        return sum(map(len, self._queues.values()))
+
+    @asynccontextmanager
+    async def place(self, tenant: str) -> AsyncIterator[None]:
+        """Wait for a place and hold it."""
+        await self.take(tenant)
+        try:
+            yield
+        finally:
+            self.release()
+
+    async def take(self, tenant: str) -> None:
+        """Take a place; wait for one if none is free. Call `release` after it."""
+        if self.free > 0:
+            self.free -= 1
+            return
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(tenant, deque()).append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self.release()  # it came just before the wait was cancelled: pass it on
+            else:
+                self._leave(tenant, place)
+            raise
+
+    def release(self) -> None:
+        """Pass a place on to the next tenant that waits."""
+        while self._queues:
+            tenant, queue = self._queues.popitem(last=False)
+            place = queue.popleft()
+            if queue:
+                self._queues[tenant] = queue
+            if not place.done():
+                place.set_result(None)
+                return
+        self.free += 1
+
+    def _leave(self, tenant: str, place: asyncio.Future[None]) -> None:
+        queue = self._queues.get(tenant)
+        if queue is not None and place in queue:
+            queue.remove(place)
+            if not queue:
+                del self._queues[tenant]
 
 
 @dataclass(slots=True)
@@ -175,6 +255,16 @@ class Slot:
         self.held = True
 
 
+_slot: ContextVar[Slot | None] = ContextVar("slot", default=None)
+"""The slot of the request of this task."""
+
+
+def without_slot() -> AbstractAsyncContextManager[None]:
+    """Return a context in which the request of this task holds no slot; on leaving it waits for one."""
+    slot = _slot.get()
+    return nullcontext() if slot is None else slot.given_up()
+
+
 class FairScheduler:
     """Runs at most `max_active` requests at once; runs take turns for the slots that come free."""
 
@@ -191,22 +281,23 @@ class FairScheduler:
         return self._gate.all_waiting
 
     @asynccontextmanager
-    async def slot(self, run: str, weight: int = 0) -> AsyncIterator[Slot]:
+    async def slot(self, run: str, weight: int = 0) -> AsyncIterator[None]:
         """Wait for a slot and hold it. `weight` is the request's bytes of memory.
 
         Raises:
-            ApiError: 429, if the run has too many requests waiting or too many bytes in progress.
+            AdmissionError: The run has too many requests waiting, or too many bytes in progress.
         """
         if self._held[run] and self._held[run] + weight > self._max_bytes:
-            raise _rejected()
+            raise _queue_full()
         self._held[run] += weight
         try:
             if not self._gate.free and self._gate.waiting(run) >= self._max_waiting:
-                raise _rejected()
+                raise _queue_full()
             await self._gate.take(run)
             slot = Slot(self._gate, run)
+            _slot.set(slot)
             try:
-                yield slot
+                yield
             finally:
                 if slot.held:
                     self._gate.release()
@@ -216,7 +307,5 @@ class FairScheduler:
                 del self._held[run]
 
 
-def _rejected() -> ApiError:
-    """Count a refused request and return its error."""
-    metrics.REJECTED.labels("run-queue-full").inc()
-    return ApiError(429, "run-queue-full", "this run has too many requests waiting", retry_after=1)
+def _queue_full() -> AdmissionError:
+    return AdmissionError("run-queue-full", "this run has too many requests waiting")
