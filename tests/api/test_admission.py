@@ -186,6 +186,34 @@ def test_a_run_that_holds_its_share_of_bytes_leaves_room_for_others() -> None:
     asyncio.run(scenario())
 
 
+def test_what_ends_leaves_the_rest_of_its_run_counted() -> None:
+    async def scenario() -> None:
+        scheduler = FairScheduler(max_active=8, max_waiting_per_run=100, max_bytes_per_run=10)
+        async with scheduler.slot("greedy", 6):
+            async with scheduler.slot("greedy", 4):
+                pass
+            with pytest.raises(AdmissionError):
+                async with scheduler.slot("greedy", 5):
+                    pass
+            async with scheduler.slot("greedy", 4):
+                pass
+
+    asyncio.run(scenario())
+
+
+def test_what_ends_leaves_the_rest_of_its_key_counted() -> None:
+    limiter = InflightLimiter(max_requests=4, max_bytes=100, max_body=100)
+    with limiter.admit(request_of(10, share="k")):
+        with limiter.admit(request_of(10, share="k")):
+            assert limiter.requests_of("k") == 2
+        assert (limiter.requests_of("k"), limiter.requests, limiter.bytes) == (1, 1, 10)
+        with pytest.raises(AdmissionError), limiter.admit(request_of(41, share="k")):
+            pass
+        with limiter.admit(request_of(40, share="k")), limiter.admit(request_of(50)):
+            assert (limiter.requests, limiter.bytes) == (3, 100)
+    assert (limiter.requests_of("k"), limiter.requests, limiter.bytes) == (0, 0, 0)
+
+
 def test_a_caller_that_hangs_up_leaves_the_line_and_its_work_undone() -> None:
     """Otherwise callers that time out and try again fill the queues with abandoned requests."""
 
