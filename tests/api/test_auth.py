@@ -72,6 +72,26 @@ def test_health_needs_none(keyed: tuple[TestClient, Path]) -> None:
     assert client.get("/readyz").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("keys", "headers", "accepted"),
+    [
+        ((), {}, True),
+        ((), bearer("any"), True),
+        (("admin",), bearer("admin"), True),
+        (("admin",), basic("admin"), True),
+        (("admin",), bearer("other"), False),
+        (("admin",), {}, False),
+    ],
+    ids=str,
+)
+def test_only_a_valid_key_is_accepted_if_one_is_required(
+    keys: tuple[str, ...], headers: dict[str, str], accepted: bool
+) -> None:
+    sent = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    request = Request({"type": "http", "method": "GET", "path": "/readyz", "headers": sent})
+    assert auth.KeyRing(keys).accepts(request) is accepted
+
+
 def test_the_host_header_chooses_no_path(keyed: tuple[TestClient, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to 1.0, Starlette parses `request.url` from a text that begins with the Host header: here as it does."""
 
