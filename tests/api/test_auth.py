@@ -201,6 +201,18 @@ def test_a_bad_key_file_is_an_error_at_start_that_names_it(tmp_path: Path, text:
         auth.KeyRing((), file)
 
 
+@pytest.mark.parametrize(("size", "read"), [(auth.MAX_FILE_BYTES, True), (auth.MAX_FILE_BYTES + 1, False)])
+def test_a_key_file_of_the_largest_size_is_read_whole(tmp_path: Path, size: int, read: bool) -> None:
+    file = tmp_path / "keys.toml"
+    rows = "\n[[key]]\nkey='a'"
+    file.write_text("#" * (size - len(rows)) + rows)
+    if read:
+        assert auth.KeyRing((), file).describe().startswith("1 API keys")
+    else:
+        with pytest.raises(auth.KeyFileError, match=f"over {1 << 20} bytes"):
+            auth.KeyRing((), file)
+
+
 def test_a_key_in_its_own_header_changes_things(keyed: tuple[TestClient, Path]) -> None:
     client, _ = keyed
     sent = client.post("/v1/shape", json=shape_body("a-2", 1, P7), headers={"X-API-Key": "admin"})
