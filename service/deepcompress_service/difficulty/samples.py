@@ -9,7 +9,7 @@ data set is marked as pending, and the bins are computed again portion by portio
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -20,8 +20,9 @@ from .bins import BINS, RATIOS, Stratum, bin_of_stratum, closed_ratio, source_of
 from .bins import bin_of as ratio_bin
 from .codec import RunRecord, last_visit, unpack_problem
 from .dataset import DatasetRecord, Entry, bin_of_prior
-from .draw import Draw, IncompleteIndex, read_stratum
+from .draw import Draw, IncompleteIndex, StratumRead, read_stratum
 from .identity import check_identity
+from .problem_index import ProblemIndex
 from .run_transaction import RunTransaction
 from .visits import Visit, VisitCounts, count_visits
 
@@ -203,7 +204,9 @@ def sample(state: RunTransaction, epoch: int, request: SampleRequest) -> SampleO
         return [i for i in ids if i not in records or last_visit(records[i], run_record.closed) < first_step]
 
     try:
-        drawn = draw.choose([read_stratum(part, index.window, free) for part in draw.reads])
+        reads = list(draw.reads)
+        window = _window_of(index, reads)
+        drawn = draw.choose([read_stratum(part, window, free) for part in reads])
     except IncompleteIndex as error:
         raise refusals.run_damaged(request.run, "index of the data set") from error
     outcome = drawn_outcome(request, epoch, run_record, record.sources, drawn)
@@ -211,6 +214,23 @@ def sample(state: RunTransaction, epoch: int, request: SampleRequest) -> SampleO
         index.put_sample(request.step, pack_sample(request, outcome))
         index.drop_samples(superfluous(steps, keep))
     return outcome
+
+
+def _window_of(index: ProblemIndex, reads: Sequence[StratumRead]) -> Callable[[Stratum, int, int], list[str]]:
+    """Return the `window` of the index, with strata that are read whole and beside each other read at once."""
+    whole = [part.stratum for part in reads if not part.number]
+    known: dict[Stratum, list[str]] = {}
+    begin = 0
+    for end in range(1, len(whole) + 1):
+        if end == len(whole) or whole[end] != whole[end - 1] + 1:
+            if end - begin > 1:
+                known |= index.whole(whole[begin], whole[end - 1])
+            begin = end
+
+    def window(stratum: Stratum, first: int, last: int) -> list[str]:
+        return known[stratum] if stratum in known else index.window(stratum, first, last)
+
+    return window
 
 
 def _closed(state: RunTransaction, run_record: RunRecord, number: int) -> list[int]:
