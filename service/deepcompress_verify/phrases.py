@@ -298,8 +298,16 @@ _SENTENCE = re.compile(
 _LISTED = re.compile(r"[*(]*(?P<letter>[A-J])[.):]+[*]*\s+(?P<text>[A-Za-z][^.;]*)[.]?")
 
 
+_CHOSEN = re.compile(
+    r"(?<![不未别勿非])(?:选择?|选项)(?:为|是|：|:)?\s*[（(]?(?P<letters>[A-J]{1,5})[)）]?(?:项|选项)?[。.]?$"
+)
+"""The end of a line that chooses: 因此，选B。"""
+
+
 def _stated_choice(line: str) -> str | None:
     """Return the choice that a last line states: "B", "`B`", "B. Increases", "Option (B) is correct."."""
+    if (chosen := _CHOSEN.search(line)) is not None and not any(word in line for word in ("不", "排除", "错误")):
+        return chosen["letters"]
     match = _OPTION.fullmatch(line)
     if match is None:
         return None
