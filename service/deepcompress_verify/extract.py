@@ -180,10 +180,10 @@ def extract(
                 return Extraction(marked)
         begin, content, close, end = span
         second = None
-        last = response[max(0, begin - 8) : begin].rstrip()
-        follows = response[end : end + 3].lstrip(" ")
-        if (last[-1:] in OPERATORS_BEFORE or last.endswith(COMMANDS_BEFORE) or _may_join(follows)) and (
-            len(answer) < MAX_CHARS and response[content:close].strip() == answer
+        if (
+            _may_be_joined(response, begin, end)
+            and len(answer) < MAX_CHARS
+            and response[content:close].strip() == answer
         ):
             second = second_statement(answer, response, begin, end)
         if LETTER.search(response, end) is None:
@@ -198,9 +198,22 @@ def extract(
     return _none("no_answer", "no complete \\boxed{} was found")
 
 
-def _may_join(follows: str) -> bool:
-    """Return True if the text after a box may continue its formula."""
-    return (follows[:1] in OPERATORS_AFTER or follows[:1].isalpha()) and not follows.startswith(("\\)", "\\]"))
+_USUAL_ENDS = frozenset(("", "$", "$.", "$$", "$\n", "\n", "\n\n", "\n\\", "\n$", "\\)", "\\]", ".", ".\n", "**"))
+"""Characters after a box that end its formula."""
+_USUAL_BEGINNINGS = frozenset("\n$([")
+"""Characters before a box that begin its formula."""
+
+
+def _may_be_joined(text: str, begin: int, end: int) -> bool:
+    """Return True if an operator may join the box to its formula."""
+    if text[begin - 1 : begin] not in _USUAL_BEGINNINGS:
+        last = text[max(0, begin - 8) : begin].rstrip()
+        if last[-1:] in OPERATORS_BEFORE or last.endswith(COMMANDS_BEFORE):
+            return True
+    if text[end : end + 2] in _USUAL_ENDS:
+        return False
+    follows = text[end : end + 3].lstrip(" ")[:1]
+    return follows in OPERATORS_AFTER or follows.isalpha()
 
 
 def _after_thinking(response: str) -> int:

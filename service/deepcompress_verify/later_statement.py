@@ -33,6 +33,12 @@ _WITHDRAWN = re.compile(
     r" (?:not (?:right|correct|true)|wrong|incorrect|a mistake)\b",
     re.IGNORECASE,
 )
+_WORDS = (
+    "nswer", "rong", "orrect", "ait", "ctually", "orry", "ops", "meant", "ather", "istake", "No", "no,", "But", "but",
+    "mm", "that",
+    "right",
+)  # fmt: skip
+"""Parts of the words without which no sentence counts."""
 _CLOSERS = " $*\\)]}.,\n`"
 _NUMERAL = re.compile(r"\d")
 
@@ -43,7 +49,7 @@ def later_statement(answer: str, text: str, end: int) -> str | None:
     None if there is no such sentence. The box ends before `end`.
     """
     after = text[end : end + MAX_CHARS]
-    if "boxed" in after:
+    if not any(word in after for word in _WORDS) or "boxed" in after:
         return None
     found: str | None = None
     first = True

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from deepcompress_verify.hedges import DENIALS, HEDGES, hedged, words_of
+from deepcompress_verify.hedges import DENIALS, HEDGES, hedged, restricts, words_of
 from deepcompress_verify.masking import mask, part
 from deepcompress_verify.reader.words import DENIALS as NO_UNITS
 from deepcompress_verify.reader.words import (
@@ -171,7 +171,7 @@ def _steps(answer: str) -> Iterator[Reduction]:
     masked = mask(answer)
     if masked == answer and " " not in answer and "(" not in answer and "=" not in answer:
         return
-    for rule in (_prefix, _direction, _in_brackets, _approximation, _claim, _reason, _subject, _yes_or_no):
+    for rule in _RULES:
         yield from rule(answer, masked)
 
 
@@ -423,8 +423,16 @@ def _prefix(answer: str, masked: str) -> Iterator[Reduction]:
         yield Reduction(part(answer, masked, match.end(), len(answer)))
 
 
+def _named_point(_answer: str, masked: str) -> Iterator[Reduction]:
+    """Remove the name of a point: "P(3, 4)" is (3, 4). C(3, 4) is a number of choices."""
+    match = _POINT.match(masked)
+    if match is not None:
+        yield Reduction(match[1])
+
+
+_POINT = re.compile(r"^\s*[ABD-Z](?:_\d|')?\s*((?:\\left\s*)?\([^()]+,[^()]+\))\s*\.?$")
 _PREFIX = re.compile(
-    r"^\s*(?:(?:thus|hence|so|therefore|then)\s*,\s*|(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|ans)\s*[:.]\s*)(?=\S)",
+    r"^\s*(?:both\s+(?=[^,]+\sand\s)|(?:thus|hence|so|therefore|then)\s*,\s*|(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|ans)\s*[:.]\s*)(?=\S)",
     re.IGNORECASE,
 )
 
@@ -467,7 +475,10 @@ def _yes_or_no(_answer: str, masked: str) -> Iterator[Reduction]:
         return
     denied = not DENIALS.isdisjoint(words) or any(word.endswith("nt") and word in DENIALS for word in words)
     positive = match[1].lower() in ("yes", "true")
-    if words == ["never"]:
+    if words == ["never"] or restricts(words):
         return
     if positive != denied or (not positive and words[:1] in (["because"], ["since"])):
         yield Reduction(match[1])
+
+
+_RULES = (_prefix, _named_point, _direction, _in_brackets, _approximation, _claim, _reason, _subject, _yes_or_no)

@@ -390,5 +390,10 @@ def is_word(run: str) -> bool:
 
 
 def known_unit(word: str) -> str | None:
-    """Return the canonical unit of a word, or None."""
-    return UNITS.get(word) or UNITS.get(word.lower())
+    """Return the canonical unit of a word, or None.
+
+    Names and the units of everyday life may be in capitals (KM, Kg). The case of other symbols with a prefix counts:
+    nm is a nanometer, Nm is a newton meter, and nM and NM are neither.
+    """
+    unit = UNITS.get(word)
+    return unit if unit is not None or word.lower() in _SYMBOLS else UNITS.get(word.lower())
