@@ -88,7 +88,7 @@ def read_choice(text: str) -> ChoiceText | None:
     """Return the choice that a text states, or None if it states none, or more than one."""
     if len(text) > MAX_CHARS:
         return None
-    text = text.strip().rstrip(".。 ")
+    text = text.strip().rstrip(".。 ").removesuffix("项")
     if text[:1] in "0123456789+-" or _NO_CHOICE.match(text):
         return None  # empty, or a number or formula
     masked = mask(text)

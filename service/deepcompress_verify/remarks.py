@@ -169,7 +169,7 @@ def _steps(answer: str) -> Iterator[Reduction]:
         yield Reduction(unmarked)
         answer = unmarked
     masked = mask(answer)
-    if masked == answer and " " not in answer and "(" not in answer and "=" not in answer:
+    if masked == answer and answer.isascii() and not any(mark in answer for mark in " (="):
         return
     for rule in _RULES:
         yield from rule(answer, masked)
@@ -430,6 +430,17 @@ def _named_point(_answer: str, masked: str) -> Iterator[Reduction]:
         yield Reduction(match[1])
 
 
+def _chinese_subject(_answer: str, masked: str) -> Iterator[Reduction]:
+    """Remove what is asked for before its value: 最小值为7, 共7种."""
+    match = _CHINESE.match(masked)
+    if match is not None and masked[match.end() :].strip():
+        yield Reduction(masked[match.end() :], subject=frozenset(filter(None, (match["name"],))))
+
+
+_CHINESE = re.compile(
+    r"^\s*(?:所以|因此|故|则)?(?:(?:所求的?|正确)?(?P<name>答案|结果|值|最大值|最小值|面积|体积|周长|概率|个数|总数|和|距离|长度|系数|斜率|半径)"
+    r"(?:为|是|等于)\s*|(?:一?共有?)\s*(?=[-\d]))"
+)
 _POINT = re.compile(r"^\s*[ABD-Z](?:_\d|')?\s*((?:\\left\s*)?\([^()]+,[^()]+\))\s*\.?$")
 _PREFIX = re.compile(
     r"^\s*(?:both\s+(?=[^,]+\sand\s)|(?:thus|hence|so|therefore|then)\s*,\s*|(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|ans)\s*[:.]\s*)(?=\S)",
@@ -481,4 +492,7 @@ def _yes_or_no(_answer: str, masked: str) -> Iterator[Reduction]:
         yield Reduction(match[1])
 
 
-_RULES = (_prefix, _named_point, _direction, _in_brackets, _approximation, _claim, _reason, _subject, _yes_or_no)
+_RULES = (
+    _prefix, _named_point, _chinese_subject, _direction, _in_brackets, _approximation, _claim, _reason, _subject,
+    _yes_or_no,
+)  # fmt: skip

@@ -16,7 +16,8 @@ from deepcompress_verify.tree import Based, Node
 
 MAX_TEXT_CHARS = 64
 MAX_CASE_CHARS = 1_000
-_CASED_WORD = re.compile(r"(?<![\\A-Za-z0-9])[A-Za-z0-9]{2,12}(?![A-Za-z0-9])")
+_CASED_WORD = re.compile(r"(?<![\\A-Za-z0-9])[A-Za-z0-9]{2,12}(?![A-Za-z0-9]|\^\{?[-+]?\d*[a-z])")
+"""A word that may have a case; Ce^{-x} is a power of e."""
 _MARKS = (
     "\\text",
     "\\mathrm",

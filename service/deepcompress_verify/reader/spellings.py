@@ -20,11 +20,11 @@ def may_hold_spelling(text: str) -> bool:
 
 
 def name_extremes(tokens: list[Token]) -> list[Token]:
-    """Rewrite "max 5, min 1" as max = 5, min = 1: of one number, max and min are names of it."""
+    """Rewrite "max 5, min 1" as max = 5, min = 1: of one number, max, min, gcd and lcm are names."""
     out: list[Token] = []
     for i, token in enumerate(tokens):
         out.append(token)
-        if token.value.lower() not in ("max", "min") or token.kind == "n" or not _begins(tokens, i):
+        if token.value.lower() not in ("max", "min", "gcd", "lcm") or token.kind == "n" or not _begins(tokens, i):
             continue
         number = i + 2 if tokens[i + 1].value == "-" else i + 1
         if number + 1 < len(tokens) and tokens[number].kind == "n" and _ends(tokens[number + 1]):
