@@ -31,7 +31,7 @@ def several_choices(text: str) -> str | None:
 
     Letters without separators are choices only in ascending order: ABD, and not CAB.
     """
-    if len(text) > 64:
+    if len(text) > 64 or text.islower() or text.isdigit():
         return None
     text = text.strip().rstrip(".").strip()
     for command in ("\\text", "\\textbf", "\\mathrm", "\\mathbf"):

@@ -194,7 +194,7 @@ def _same_choice(gold: str, answer: str, oracle: Oracle | None) -> tuple[str, st
     """Return (rule, reason) if both state the same choice, without contradiction between the texts after it."""
     meant = _choice(gold)
     stated = read_choice(answer)
-    if meant is None and (letters := several_choices(boxes_of_gold(gold))) is not None:
+    if meant is None and (letters := _letters(gold)) is not None:
         return ("choice", f"choices {letters}") if several_choices(answer) == letters else None
     if meant is None:
         return _same_option(gold, stated, oracle)
@@ -203,6 +203,11 @@ def _same_choice(gold: str, answer: str, oracle: Oracle | None) -> tuple[str, st
     if meant.content and stated.content and not _is_correct(_any_gold((meant.content,), stated.content, oracle)):
         return None
     return "choice", f"choice {meant.letter}"
+
+
+@lru_cache(maxsize=CACHED_GOLDS)
+def _letters(gold: str) -> str | None:
+    return several_choices(boxes_of_gold(gold))
 
 
 def _same_option(gold: str, stated: ChoiceText | None, oracle: Oracle | None) -> tuple[str, str] | None:

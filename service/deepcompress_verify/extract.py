@@ -180,8 +180,10 @@ def extract(
                 return Extraction(marked)
         begin, content, close, end = span
         second = None
+        usual = response[begin - 1 : begin] in _USUAL_BEGINNINGS and response[end : end + 2] in _USUAL_ENDS
         if (
-            _may_be_joined(response, begin, end)
+            not usual
+            and _may_be_joined(response, begin, end)
             and len(answer) < MAX_CHARS
             and response[content:close].strip() == answer
         ):
@@ -206,10 +208,9 @@ _USUAL_BEGINNINGS = frozenset("\n$([")
 
 def _may_be_joined(text: str, begin: int, end: int) -> bool:
     """Return True if an operator may join the box to its formula."""
-    if text[begin - 1 : begin] not in _USUAL_BEGINNINGS:
-        last = text[max(0, begin - 8) : begin].rstrip()
-        if last[-1:] in OPERATORS_BEFORE or last.endswith(COMMANDS_BEFORE):
-            return True
+    last = text[max(0, begin - 8) : begin].rstrip()
+    if last[-1:] in OPERATORS_BEFORE or last.endswith(COMMANDS_BEFORE):
+        return True
     if text[end : end + 2] in _USUAL_ENDS:
         return False
     follows = text[end : end + 3].lstrip(" ")[:1]

@@ -425,14 +425,14 @@ def _prefix(answer: str, masked: str) -> Iterator[Reduction]:
 
 def _named_point(_answer: str, masked: str) -> Iterator[Reduction]:
     """Remove the name of a point: "P(3, 4)" is (3, 4). C(3, 4) is a number of choices."""
-    match = _POINT.match(masked)
+    match = _POINT.match(masked) if masked.rstrip(" .").endswith(")") else None
     if match is not None:
         yield Reduction(match[1])
 
 
 def _chinese_subject(_answer: str, masked: str) -> Iterator[Reduction]:
     """Remove what is asked for before its value: 最小值为7, 共7种."""
-    match = _CHINESE.match(masked)
+    match = None if masked.isascii() else _CHINESE.match(masked)
     if match is not None and masked[match.end() :].strip():
         yield Reduction(masked[match.end() :], subject=frozenset(filter(None, (match["name"],))))
 

@@ -16,8 +16,7 @@ from deepcompress_verify.tree import Based, Node
 
 MAX_TEXT_CHARS = 64
 MAX_CASE_CHARS = 1_000
-_CASED_WORD = re.compile(r"(?<![\\A-Za-z0-9])[A-Za-z0-9]{2,12}(?![A-Za-z0-9]|\^\{?[-+]?\d*[a-z])")
-"""A word that may have a case; Ce^{-x} is a power of e."""
+_CASED_WORD = re.compile(r"(?<![\\A-Za-z0-9])[A-Za-z0-9]{2,12}(?![A-Za-z0-9])")
 _MARKS = (
     "\\text",
     "\\mathrm",
@@ -92,7 +91,11 @@ def differs_in_case(gold: str, answer: str) -> bool:
     stated = frozenset(_CASED_WORD.findall(_without_markup(answer)))
     lower = {word.lower(): word for word in stated}
     return any(
-        word not in stated and word.lower() in lower and _has_case(word, lower[word.lower()]) for word in meant
+        word not in stated
+        and word.lower() in lower
+        and _has_case(word, lower[word.lower()])
+        and re.search(rf"{word}\^\{{?[-+]?\d*[a-z]", gold) is None  # Ce^{-x} is a power of e
+        for word in meant
     )
 
 

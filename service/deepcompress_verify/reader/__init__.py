@@ -70,8 +70,8 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False, product
         if may_hold_spelling(cleaned):
             tokens = join_spellings(tokens)
         tokens = join_numerals(tokens, commas, latex)
-        if "max" in cleaned or "min" in cleaned or "gcd" in cleaned or "lcm" in cleaned:
-            tokens = name_extremes(tokens)
+        if "m" in cleaned or "gcd" in cleaned:
+            tokens = name_extremes(tokens, cleaned)
         if len(tokens) == 1:
             return Unreadable("empty")
         options = Options(latex, plain_units, products)

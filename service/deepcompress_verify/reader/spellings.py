@@ -19,8 +19,10 @@ def may_hold_spelling(text: str) -> bool:
     return words or "rem" in lower or "base" in lower
 
 
-def name_extremes(tokens: list[Token]) -> list[Token]:
+def name_extremes(tokens: list[Token], text: str) -> list[Token]:
     """Rewrite "max 5, min 1" as max = 5, min = 1: of one number, max, min, gcd and lcm are names."""
+    if "max" not in text and "min" not in text and "gcd" not in text and "lcm" not in text:
+        return tokens
     out: list[Token] = []
     for i, token in enumerate(tokens):
         out.append(token)
