@@ -21,7 +21,7 @@ _DRESS = re.compile(
 """Typesetting between a box and the words beside it."""
 _END = re.compile(r"[.,;:!?()\n。，；]")
 """The end of the words that belong to a box."""
-_DENIED = re.compile(
+DENIED = re.compile(
     r"(?:is|was|would\s+be)\s+(?:[a-z]+ly\s+)?(?:(?:wrong|incorrect|false|invalid|mistaken|impossible|excluded|rejected|ruled\s+out|not\s+(?:correct|right|true|valid|possible|allowed|an?\s+solution))\b"
     r"|(?:far\s+|much\s+)?too\s+[a-z]+\b"
     r"|not\s+(?:the|my|our|a|an)\s+(?:correct\s+|right\s+|final\s+|valid\s+)?(?:answer|solution|result|option|choice)\b)"
@@ -110,7 +110,7 @@ def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: in
         sentence = rest.removeprefix(", which ") if rest.startswith(", which ") else after
         if _CHANGED_AFTER.match(_sentence(after)) is not None:
             return f"\\text{{not }} {answer}"
-        if sentence.lstrip(_CLOSERS).startswith(_VERBS) and _DENIED.match(_sentence(sentence)) is not None:
+        if sentence.lstrip(_CLOSERS).startswith(_VERBS) and DENIED.match(_sentence(sentence)) is not None:
             return f"\\text{{not }} {answer}"
         if "or" in rest[:12] and (second := _SECOND.match(_closed(after))) is not None:
             return _both(answer, second)

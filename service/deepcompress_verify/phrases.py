@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from deepcompress_verify.beside import DENIED
 from deepcompress_verify.reader.words import DIRECTIONS, FUNCTION_WORDS
 
 _TAIL = 4096
@@ -265,7 +266,7 @@ def _last_line(text: str, start: int) -> str | None:
         stripped = line.strip()
         if stripped in ("$$", "\\]") and (block := _display(tail, stripped)) is not None:
             return block
-        if stripped and stripped not in ("$$", "\\]", "\\)"):
+        if stripped and stripped not in ("$$", "\\]", "\\)") and not stripped.startswith("```"):
             lower = stripped.lower()
             if any(marker in lower for marker in _LINE_MARKERS) or _HEDGED_LINE.search(lower):
                 return None  # denied or hedged: "the wrong answer is 5", "it could be 5"
@@ -323,7 +324,11 @@ def _unguarded(line: str, value: str | None) -> str | None:
     """Return a value of a line, or None if the words before it in its clause deny, bound or only number it."""
     if value is None:
         return None
-    before = line[: max(line.rfind(value.partition(" \\text")[0].strip("%")), 0)]
+    stated = value.partition(" \\text")[0].strip("%")
+    begin = max(line.rfind(stated), 0)
+    before = line[:begin]
+    if DENIED.match(line[begin + len(stated) :].lstrip(" $*)%\\")) is not None:
+        return None  # 42 is not the answer
     for mark in (". ", "; ", ", ", "。", "，", " is ", " are ", " was ", "=", " equals "):
         before = before.rpartition(mark)[2]
     if _GUARD.search(before) is not None:
@@ -332,7 +337,7 @@ def _unguarded(line: str, value: str | None) -> str | None:
 
 
 _GUARD = re.compile(
-    r"\b(?:not|isn['’]t|aren['’]t|can['’]t|cannot|never|neither|nor|than|at least|at most|fewer|except|unless"
+    r"\b(?:not|isn['’]t|aren['’]t|can['’]t|cannot|never|neither|nor|than|at least|at most|fewer|except|unless|including|such as"
     r"|rule[sd]? out)\b"
     r"|\b(?:under|below|above|over|exceeds?|exceeding|up to|between\s+\S+\s+and)\s+[\W]*$"
     r"|\b(?:step|equation|problem|question|figure|table|example|theorem|lemma|chapter|section|case|exercise|part)\s+[\W]*$"
