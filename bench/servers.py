@@ -1,5 +1,6 @@
 """Servers for measurements: a deepcompress service and a Redis on free ports, with their data in a folder that the
-measurement deletes."""
+measurement deletes.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +63,7 @@ class Service:
     def wait_until_ready(self) -> None:
         """Wait until `/readyz` answers 200."""
         while True:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/readyz", timeout=5):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/readyz", timeout=5):  # noqa: S310 - of a service that this started
                 return
             time.sleep(0.2)
 

@@ -144,7 +144,7 @@ def rollouts_of(rows: Sequence[Row], text: bool) -> list[dict[str, Any]]:
 
 
 async def scoring(soak: Soak, size: int) -> None:
-    """A trainer that sends whole batches."""
+    """Run a trainer that sends whole batches."""
     run, choice = f"score-{size}", random.Random(size)
     step, level = soak.filled[run]
     while True:
@@ -173,7 +173,7 @@ async def scoring(soak: Soak, size: int) -> None:
 
 
 async def verify_and_shape(soak: Soak, size: int) -> None:
-    """A trainer that verifies as rollouts come, with identity, and shapes at the end of the step."""
+    """Run a trainer that verifies as rollouts come, with identity, and shapes at the end of the step."""
     run, choice = f"verify-shape-{size}", random.Random(-size)
     step, _ = soak.filled[run]
     while True:
@@ -212,7 +212,7 @@ def _identified(row: Row, run: str, step: int, group: int, place: int) -> dict[s
 
 
 async def single_rollouts(soak: Soak) -> None:
-    """A trainer whose every rollout is a request of its own, held until its group is complete."""
+    """Run a trainer whose every rollout is a request of its own, held until its group is complete."""
     choice = random.Random(3)
     step, _ = soak.filled["rollouts"]
     while True:
@@ -243,7 +243,7 @@ async def single_rollouts(soak: Soak) -> None:
 
 
 async def verifying(soak: Soak, size: int) -> None:
-    """A client that requests verdicts only."""
+    """Run a client that requests verdicts only."""
     choice = random.Random(100 + size)
     while True:
         began = time.monotonic()
@@ -258,7 +258,7 @@ async def verifying(soak: Soak, size: int) -> None:
 
 
 async def watching(soak: Soak, path: str) -> None:
-    """A dashboard."""
+    """Read what a dashboard reads."""
     while True:
         try:
             async with soak.client.stream("GET", path) as stream:
@@ -420,7 +420,7 @@ async def run(service: Service, options: argparse.Namespace, probe: Path, consol
         work += [watching(soak, path) for path in STREAMS]
         work += [scraping(soak), sampling(soak, service.pid)]
         tasks = [asyncio.ensure_future(one) for one in work]
-        await show(soak, tasks, 60 * options.minutes, console)
+        await show(soak, 60 * options.minutes, console)
         seconds = time.monotonic() - soak.began
         soak.samples.append(look(soak, service.pid))
         spent = sum(map(cpu, {*pids, *children(service.pid)})) - before
@@ -440,7 +440,7 @@ async def run(service: Service, options: argparse.Namespace, probe: Path, consol
     return figures
 
 
-async def show(soak: Soak, tasks: Sequence[asyncio.Future[None]], seconds: float, console: Console) -> None:
+async def show(soak: Soak, seconds: float, console: Console) -> None:
     """Show a progress bar until the end; without a terminal, print a line a minute."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     said = 0.0

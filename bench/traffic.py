@@ -59,7 +59,7 @@ class Traffic:
         return [row for rows in (*self.problems, self.hostile) for row in rows]
 
     def groups(self, choice: random.Random, rollouts: int, share: float) -> list[list[Row]]:
-        """Groups of up to 8 rollouts of different problems; `share` of the groups are hostile, of one row each."""
+        """Return groups of up to 8 rollouts of different problems; `share` of them are hostile, of one row each."""
         size = min(8, rollouts)
         found = []
         for _ in range(max(1, rollouts // size)):

@@ -31,7 +31,7 @@ ROLLOUTS = PROBLEMS * GROUP
 
 
 def side_ours(url: str, steps: int, run: str, folder: Path) -> list[dict[str, float]]:
-    """The bundled trainer. `filter_metric: none` and a batch-wide update, as TRL does."""
+    """Train with the bundled trainer: `filter_metric: none` and a batch-wide update, as TRL does."""
     from deepcompress_client import Client
     from deepcompress_trainer.config import TrainConfig
     from deepcompress_trainer.train import Trainer

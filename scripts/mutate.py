@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import ast
 import concurrent.futures
+import contextlib
 import difflib
 import hashlib
 import json
@@ -65,6 +66,14 @@ EXAMPLES = 20
 """Examples of a property test that sets no number of its own."""
 MEMORY = 6 << 30
 """Bytes of address space that the tests of one mutant may take."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The time that one run of pytest may take: an endless loop meets that of the CPU, an endless wait the other."""
+
+    seconds: float
+    cpu_seconds: int
 
 
 @dataclass(frozen=True)
@@ -290,26 +299,29 @@ class Copy:
                 self.root.mkdir(exist_ok=True)
                 shutil.copy2(source, self.root / name)
 
-    def run(self, target: Target, timeout: float, path: str = "", bytecode: bool = False) -> tuple[str, str]:
+    def run(self, target: Target, limits: Limits, path: str = "", bytecode: bool = False) -> tuple[str, str]:
         """Run the tests of a target, those closest to the changed file first.
 
         Return ``passed``, ``failed`` or ``timeout``, and the first failure.
         """
         for arguments in target.stages(path):
-            outcome, failure = self._run_stage(arguments, timeout, bytecode)
+            outcome, failure = self._run_stage(arguments, limits, bytecode)
             if outcome != "passed":
                 return outcome, failure
         return "passed", ""
 
-    def _run_stage(self, arguments: tuple[str, ...], timeout: float, bytecode: bool) -> tuple[str, str]:
+    def _run_stage(self, arguments: tuple[str, ...], limits: Limits, bytecode: bool) -> tuple[str, str]:
         shutil.rmtree(self.root / ".hypothesis", ignore_errors=True)
         output_file = self.root.parent / "output"
-        process = FORKS.Process(target=_run_pytest, args=(self.root, arguments, output_file, bytecode))
+        process = FORKS.Process(
+            target=_run_pytest, args=(self.root, arguments, output_file, limits.cpu_seconds, bytecode)
+        )
         process.start()
-        process.join(timeout)
-        if process.exitcode is None:
+        process.join(limits.seconds)
+        if process.exitcode in (None, -signal.SIGXCPU):
             assert process.pid is not None
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.join()
             return "timeout", ""
         if process.exitcode == 5:
@@ -319,10 +331,11 @@ class Copy:
         return ("passed" if process.exitcode == 0 else "failed"), (failures or output[-1:] or [""])[0]
 
 
-def _run_pytest(root: Path, arguments: tuple[str, ...], output_file: Path, bytecode: bool) -> None:
+def _run_pytest(root: Path, arguments: tuple[str, ...], output_file: Path, cpu_seconds: int, bytecode: bool) -> None:
     """Run tests in this process, which is a new one, and exit with the status of pytest."""
     os.setsid()
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 5))
     os.chdir(root)
     with output_file.open("wb") as file:
         os.dup2(file.fileno(), 1)
@@ -343,6 +356,7 @@ def _run_pytest(root: Path, arguments: tuple[str, ...], output_file: Path, bytec
     status = int(pytest.main([*PYTEST, *arguments]))
     sys.stdout.flush()
     sys.stderr.flush()
+    (output_file.parent / "cpu").write_text(str(time.process_time()))
     os._exit(status)
 
 
@@ -353,20 +367,22 @@ def diff(mutant: Mutant, source: bytes) -> str:
     return "\n".join(line for line in lines if not line.startswith("@@"))
 
 
-def baseline(copy: Copy, names: set[str]) -> dict[str, float]:
-    """Run the tests of each target without a mutant. Return the seconds a mutant may take.
+def baseline(copy: Copy, names: set[str]) -> dict[str, Limits]:
+    """Run the tests of each target without a mutant. Return the time a mutant may take.
 
-    A mutant may take ten times as long as no mutant, and a minute more: a busy machine is no reason for a timeout.
+    A mutant may take ten times as long as no mutant, and a minute more: a busy machine is no reason for a timeout. It
+    may take three times the CPU time of no mutant, and 20 seconds more.
     """
     limits = {}
     for name in sorted(names):
         started = time.monotonic()
-        outcome, failure = copy.run(TARGETS[name], 600, bytecode=True)
+        outcome, failure = copy.run(TARGETS[name], Limits(600, 600), bytecode=True)
         taken = time.monotonic() - started
         if outcome != "passed":
             sys.exit(f"target {name}: its tests fail without a mutant: {failure}")
-        limits[name] = 60 + 10 * taken
-        print(f"{name}: {taken:.1f} s without a mutant", flush=True)
+        cpu = float((copy.root.parent / "cpu").read_text())
+        limits[name] = Limits(60 + 10 * taken, round(20 + 3 * cpu))
+        print(f"{name}: {taken:.1f} s without a mutant, the last tests {cpu:.1f} s of CPU time", flush=True)
     return limits
 
 

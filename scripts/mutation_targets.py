@@ -37,7 +37,7 @@ _STATE_TESTS = (
     "memory or engine",
 )
 _SHAPING_TESTS = (
-    *("vectors", "advantages", "config", "options", "level", "schedules", "signal", "reward_warnings"),
+    *("vectors", "docs", "advantages", "config", "options", "level", "schedules", "signal", "reward_warnings"),
     *(
         "decline",
         "pace",

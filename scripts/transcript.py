@@ -4,7 +4,8 @@
     python scripts/transcript.py OUT PAGE ... --folder FOLDER      continues in FOLDER, after an interruption
 
 Every `sh` block of a page is run in its order; each page begins with a clone of its own. A command that starts the
-service runs until the page ends. It needs port 8321, and the network for the installations.
+service runs until the page ends. The transcript replaces the text between the two marks of OUT. It needs port 8321,
+and the network for the installations.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SERVICE = "http://127.0.0.1:8321"
 MOST_LINES = 24
 """Longer outputs are cut in their middle."""
+LONGEST_LINE = 200
+BEFORE = "<!-- transcripts: written by scripts/transcript.py -->"
+AFTER = "<!-- transcripts: end -->"
 
 
 def commands(page: str) -> Iterator[str]:
@@ -114,17 +118,20 @@ def play(page: Path, folder: Path, skip: re.Pattern[str] | None) -> list[dict[st
     return done
 
 
-def shown(output: str) -> str:
-    """Return an output for the page: without colours, progress bars and pip's lists, and cut in its middle."""
-    text = re.sub(r"\x1b\[[0-9;]*[a-zA-Z]", "", output)
+HIDDEN = re.compile(
+    r"^ *(Collecting|Downloading|Using cached|Obtaining|Requirement|Processing|━|Preparing|Getting|Install|Building"
+    r"|Created|Stored|Attempting|Found existing|Uninstalling|Successfully uninstalled|Successfully built|Looking in"
+    r"|WARNING: Location|warnings.warn|Loading weights|\[notice\]|\d+%\||.*FutureWarning:)"
+)
+"""Lines of pip's lists, of progress bars and of Python's warnings."""
+
+
+def shown(output: str, folder: Path) -> str:
+    """Return an output for the page: without colours and `HIDDEN` lines, and cut in its middle and at its right."""
+    text = re.sub(r"\x1b\[[0-9;]*[a-zA-Z]", "", output).replace(str(folder.resolve()), "")
     lines = [line.rpartition("\r")[2].rstrip() for line in text.splitlines()]
-    pip = re.compile(
-        r"^ *(Collecting|Downloading|Using cached|Obtaining|Requirement|Processing|━|Preparing|Getting|Install"
-        r"|Building|Created|Stored|Attempting|Found existing|Uninstalling|Successfully uninstalled"
-        r"|Successfully built|\[notice\])"
-    )
-    kept = [line for line in lines if line and not pip.match(line)]
-    kept = [line if len(line) <= 160 else line[:157] + "..." for line in kept]
+    kept = [line for line in lines if line and not HIDDEN.match(line)]
+    kept = [line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 4]} ..." for line in kept]
     if len(kept) > MOST_LINES:
         half = MOST_LINES // 2
         kept = [*kept[:half], f"... ({len(kept) - 2 * half} lines)", *kept[-half:]]
@@ -136,18 +143,24 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.1f} min"
 
 
-def section(page: Path, records: Sequence[dict[str, Any]]) -> str:
+def section(page: Path, records: Sequence[dict[str, Any]], folder: Path) -> str:
     """Return the section of a page, in Markdown."""
     title = re.search(r"^# (.*)$", page.read_text(), re.MULTILINE)
     assert title is not None
-    parts = [f"## {title[1]}\n"]
+    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=folder / "deepcompress", text=True)
+    parts = [f"## {title[1]}\n\nCommit {commit.strip()}.\n"]
     for one in records:
-        output = shown(one["output"])
-        end = "ready after" if one["status"] is None else f"status {one['status']},"
-        parts.append(
-            f"```\n$ {one['command']}\n{output}{chr(10) if output else ''}```\n\n{end} {duration(one['seconds'])}\n"
-        )
+        output = shown(one["output"], folder)
+        end = "Ready after" if one["status"] is None else f"Exit status {one['status']}, after"
+        block = f"$ {one['command']}\n{output}".rstrip()
+        parts.append(f"```\n{block}\n```\n\n{end} {duration(one['seconds'])}.\n")
     return "\n".join(parts)
+
+
+def put_into(page: str, text: str) -> str:
+    """Return the page with `text` between the two marks."""
+    begin, end = page.index(BEFORE) + len(BEFORE), page.index(AFTER)
+    return f"{page[:begin]}\n\n{text}\n{page[end:]}"
 
 
 def main() -> None:
@@ -160,14 +173,12 @@ def main() -> None:
     chosen = parser.parse_args()
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="deepcompress-transcript-"))
     print(f"in {folder}", file=sys.stderr)
-    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True).strip()
-    sections = []
+    machine = f"Python {platform.python_version()}, {os.cpu_count()} CPU cores, load {os.getloadavg()[2]:.0f}"
+    sections = [f"{time.strftime('%-d %B %Y')}, {machine}.\n"]
     for page in chosen.pages:
         (folder / page.stem).mkdir(parents=True, exist_ok=True)
-        sections.append(section(page, play(page, folder / page.stem, chosen.skip)))
-    machine = f"Python {platform.python_version()}, {os.cpu_count()} CPU cores, load {os.getloadavg()[2]:.0f}"
-    head = f"Commit {commit}, {time.strftime('%-d %B %Y')}, {machine}.\n"
-    chosen.out.write_text("\n".join([head, *sections]))
+        sections.append(section(page, play(page, folder / page.stem, chosen.skip), folder / page.stem))
+    chosen.out.write_text(put_into(chosen.out.read_text(), "\n".join(sections)))
 
 
 if __name__ == "__main__":

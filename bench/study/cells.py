@@ -98,7 +98,8 @@ def _rewards(mode: str, ema: float, *, bonus: bool = True) -> dict[str, dict[str
 
 def tables(size: str) -> dict[str, Table]:
     """Every table at a size. lambda is matched to the run's length: its memory of 1 / (1 - lambda) steps is a fifth
-    of it."""
+    of it.
+    """
     ema = round(1 - 5 / max(SIZES[size]["steps"], 10), 3)
     halves = {"group_size": 8, "problems_per_step": SIZES[size]["problems_per_step"] * SIZES[size]["group_size"] // 8}
     dc = deepcompress(mode="paper", ema=ema)
@@ -364,7 +365,7 @@ GPU_START = {"width": 256, "layers": 6}
 
 
 def settings_of(table: Table, cell: str, size: str) -> dict[str, Any]:
-    """A cell's whole settings. Cells of several tables with the same settings are the same run."""
+    """Return a cell's whole settings. Cells of several tables with the same settings are the same run."""
     settings = {**COMMON, **SIZES[size], **table.common, **table.cells[cell]}
     if settings.get("strategy") == OUTCOME["strategy"] and size != "overthinking":
         settings["filter_metric"] = "acc"  # the same groups as "reward", by name too
@@ -372,5 +373,5 @@ def settings_of(table: Table, cell: str, size: str) -> dict[str, Any]:
 
 
 def key_of(settings: dict[str, Any]) -> str:
-    """A short name of settings, the same for the same settings."""
+    """Return a short name of settings, the same for the same settings."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:10]

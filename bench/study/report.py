@@ -1,4 +1,4 @@
-"""Tables and pictures from the study's results, as Markdown:
+"""Tables and pictures from the study's results, as Markdown.
 
     python bench/study/report.py STUDY/SIZE/runs.jsonl ... [--tables TABLE ...] [--pictures FOLDER]
     python bench/study/report.py bench/study/results/main.jsonl --pictures docs/pictures --into docs/study-tables.md
@@ -57,7 +57,7 @@ def standard_error(values: Sequence[float]) -> float:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % t interval of a mean; None with fewer than two values."""
+    """Return the 95 % t interval of a mean; None with fewer than two values."""
     if len(values) < 2:
         return None
     half = T_95[min(len(values) - 1, len(T_95)) - 1] * standard_error(values)
@@ -77,7 +77,7 @@ def last(row: Row, metric: str, bin_name: str = "all") -> float:
 
 
 def of_table(rows: Sequence[Row], table: Table, size: str) -> dict[str, BySeed]:
-    """The runs of each cell by seed, for the cells that have any."""
+    """Return the runs of each cell by seed, for the cells that have any."""
     by_key: dict[str, BySeed] = defaultdict(dict)
     for row in rows:
         by_key[row["key"]][row["seed"]] = row
@@ -86,15 +86,17 @@ def of_table(rows: Sequence[Row], table: Table, size: str) -> dict[str, BySeed]:
 
 
 def differences_of(these: BySeed, those: BySeed, metric: str, bin_name: str) -> list[float]:
-    """The differences of the same seeds, in the metric's unit (accuracies in points)."""
+    """Return the differences of the same seeds, in the metric's unit (accuracies in points)."""
     scale, _ = UNITS[metric]
     shared = sorted(set(these) & set(those))
     return [scale * (last(these[s], metric, bin_name) - last(those[s], metric, bin_name)) for s in shared]
 
 
 def written(differences: Sequence[float]) -> str:
-    """A mean difference with its interval; bold where the interval excludes 0 and the declared seeds are there. Two
-    seeds have no interval worth printing."""
+    """Return a mean difference with its interval; without one where there are two seeds.
+
+    It is bold where the interval excludes 0 and the declared seeds are there.
+    """
     if not differences:
         return ""
     found = interval(differences)
@@ -105,7 +107,7 @@ def written(differences: Sequence[float]) -> str:
 
 
 def results_of(cells: dict[str, BySeed], table: Table) -> list[str]:
-    """The main table: all held-out problems."""
+    """Return the main table: all held-out problems."""
     lines = [
         "| all | seeds | sampled | greedy | tokens | Δ sampled | Δ greedy | Δ tokens | p (sampled) |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -135,7 +137,7 @@ def compared(cells: dict[str, BySeed], cell: str, against: str) -> list[str]:
 
 
 def bins_of(cells: dict[str, BySeed], table: Table) -> list[str]:
-    """Sampled accuracy and tokens by bin, and how the hard bin differs from the baseline's."""
+    """Return sampled accuracy and tokens by bin, and how the hard bin differs from the baseline's."""
     names = [name for name in next(iter(next(iter(cells.values())).values()))["evals"][-1]["bins"] if name != "all"]
     hardest = names[-1]
     head = [f"{name}: sampled, tokens" for name in names] + [f"{hardest}: Δ sampled", f"{hardest}: Δ tokens"]
@@ -156,7 +158,7 @@ def bins_of(cells: dict[str, BySeed], table: Table) -> list[str]:
 
 
 def mechanism_of(cells: dict[str, BySeed]) -> list[str]:
-    """The diagnostics by thirds of the runs, means over seeds."""
+    """Return the diagnostics by thirds of the runs, means over seeds."""
     lines = ["| by thirds of the run | " + " | ".join(MECHANISM) + " |", "|---" * (len(MECHANISM) + 1) + "|"]
     for cell, seeds in cells.items():
         words = [cell]
@@ -174,7 +176,8 @@ def mechanism_of(cells: dict[str, BySeed]) -> list[str]:
 
 def picture(cells: dict[str, BySeed], table: Table, file: Path) -> None:
     """Accuracy against tokens at the end (small: one seed; large: the mean), and the training by step, the band from
-    the lowest seed to the highest."""
+    the lowest seed to the highest.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -286,7 +289,7 @@ def report(rows: Sequence[Row], name: str, size: str, pictures: Path | None) -> 
 
 
 def merged(files: Sequence[Path]) -> list[Row]:
-    """The rows of several result files of one size, each run once, seed by seed."""
+    """Return the rows of several result files of one size, each run once, seed by seed."""
     rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     if len({row["size"] for row in rows}) != 1:
         raise SystemExit("the results are of different sizes, or empty: give those of one")

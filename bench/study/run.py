@@ -114,7 +114,7 @@ CURVES = ("accuracy", "accuracy_hard", "tokens", "level", "entropy")
 
 
 def in_parts(metrics: list[dict[str, Any]], name: str, parts: int) -> list[float | None]:
-    """The means of a metric over equal parts of a run; None where no step of a part has it."""
+    """Return the means of a metric over equal parts of a run; None where no step of a part has it."""
     found: list[float | None] = []
     for part in range(parts):
         rows = metrics[part * len(metrics) // parts : (part + 1) * len(metrics) // parts]

@@ -23,7 +23,6 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.staticfiles import StaticFiles
 from pydantic.json_schema import models_json_schema
 
-from deepcompress_client import wire
 from deepcompress_verify import VerifierPool
 from deepcompress_verify.checkers import checker_names
 from deepcompress_verify.pool import DECIDE_MEMORY_BYTES
@@ -36,7 +35,7 @@ from .activity.shared import SharedActivity
 from .admission.limits import FairScheduler, InflightLimiter, KeyedSlots
 from .api import compat, curriculum, descriptions, errors, health, rollouts, runs, score
 from .api.auth import KeyRing
-from .api.body import Arrivals
+from .api.body import REQUEST_MODELS, Arrivals
 from .api.context import LOOPBACK, Context, ContextDep
 from .api.middleware import AllowedHosts, HostCheckMiddleware, RequestLoggingMiddleware
 from .api.packed_rows import PackedRows
@@ -63,18 +62,6 @@ EXPORTS = 8
 """Exports that are open at once in one process; each has a connection to the store, and a snapshot of it."""
 EXPORTS_PER_KEY = 2
 RESERVED_EXPORTS = 2
-
-_REQUEST_MODELS = (
-    wire.VerifyRequest,
-    wire.ShapeRequest,
-    wire.ScoreRequest,
-    wire.RolloutRequest,
-    wire.RunConfig,
-    runs.CheckpointRequest,
-    runs.RestoreRequest,
-    runs.RewindRequest,
-    *compat.MODELS,
-)
 
 
 def create_app(settings: Settings | None = None, activity_folder: Path | None = None) -> FastAPI:
@@ -294,7 +281,7 @@ def _install_docs(app: FastAPI) -> None:
             schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
             # Routes that read their own bodies name these models by reference.
             _, definitions = models_json_schema(
-                [(model, "validation") for model in _REQUEST_MODELS],
+                [(model, "validation") for model in REQUEST_MODELS],
                 ref_template="#/components/schemas/{model}",
             )
             known = schema.setdefault("components", {}).setdefault("schemas", {})

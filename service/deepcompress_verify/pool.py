@@ -282,10 +282,11 @@ class VerifierPool:
         pending: list[Item] = []
         searched_chars = chars = 0
         gold: PreparedGold | None = None
-        previous: Check | None = None
+        previous: tuple[int, int, int] | None = None
         for index, check in enumerate(checks):
-            if previous is None or not _of_one_row(previous, check):
-                gold, previous = prepare_gold(check), check
+            row = (id(check.gold), id(check.options), id(check.checker))
+            if row != previous:  # checks of one row share its very objects; equal ones are not searched for
+                gold, previous = prepare_gold(check), row
             result = prepare(check, self.max_text_chars, gold)
             searched_chars += len(check.response)
             key = result if result.extraction_verdict else (result.gold, result.answer, result.restated_answer)
@@ -477,11 +478,6 @@ class VerifierPool:
         task: asyncio.Task[None] = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _of_one_row(one: Check, other: Check) -> bool:
-    """Return True if two checks share the very objects of a row: equal ones are not searched for."""
-    return one.gold is other.gold and one.options is other.options and one.checker is other.checker
 
 
 def _fail(batch: CheckBatch, error: Exception) -> None:

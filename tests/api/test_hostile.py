@@ -160,6 +160,21 @@ def test_any_response_text_gets_a_verdict(service: TestClient, text: str) -> Non
         assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.parametrize("gold", ["\ud800", "3\udfff", ["\ud800"]])
+def test_a_gold_with_a_lone_surrogate_costs_its_own_group(service: TestClient, gold: Any) -> None:
+    rollouts = [{"response": "\\boxed{3}", "tokens": 5}]
+    groups = [{"problem_id": name, "gold": given, "rollouts": rollouts} for name, given in (("p", gold), ("q", "3"))]
+    body = {"run": f"gold-{len(gold)}-{isinstance(gold, str)}", "step": 0, "groups": groups}
+    answer = service.post("/v1/score", content=json.dumps(body).encode())
+    assert answer.status_code == 200, answer.text
+    first, second = answer.json()["groups"]
+    assert first["verdicts"][0]["status"] == "gold_unreadable"
+    assert second["verdicts"][0]["status"] == "correct" and second["trainable"] == [True]
+    single = {"run": f"single-{body['run']}", "step": 0, "problem_id": "p", "group_size": 1, "rollout_index": 0}
+    sent = json.dumps({**single, "gold": gold, "response": "\\boxed{3}", "tokens": 5}).encode()
+    assert service.post("/v1/rollouts", content=sent).json()["verdict"]["status"] == "gold_unreadable"
+
+
 def test_nesting_and_numbers_beyond_all_bounds(service: TestClient) -> None:
     for raw in (
         b'{"items":' + b"[" * 200_000 + b"]" * 200_000 + b"}",

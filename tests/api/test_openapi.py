@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -44,6 +45,12 @@ def test_every_operation_has_a_title_a_description_and_a_tag(document: dict[str,
         assert operation["summary"] not in ("", default), f"{name} has FastAPI's default title"
         bodies = operation.get("requestBody", {}).get("content", {}).values()
         assert all(body.get("examples") or body["schema"].get("type") == "string" for body in bodies), name
+
+
+def test_every_reference_is_to_a_schema_of_the_document(document: dict[str, Any]) -> None:
+    names = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
+    assert {"ShapeRequest", "ObserveRequest", "SampleRequest", "DiscardRequest"} <= names
+    assert names <= set(document["components"]["schemas"])
 
 
 def test_every_field_and_parameter_is_described(document: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,3 +133,9 @@ def test_a_file_that_is_not_valid_ends_the_start(remote: Path) -> None:
     assert result.exit_code == 2
     assert "DEEPCOMPRESS_REMOTE_CHECKERS_FILE" in result.output
     assert "hunter2" not in result.output
+
+
+def test_the_summary_counts_in_words(cli: Callable[..., Any], tmp_path: Path) -> None:
+    rows = [{"problem_id": str(number), "gold": "7"} for number in range(2)]
+    assert "1 gold: no findings" in cli("audit", str(written(tmp_path / "golds.jsonl", rows[:1]))).output
+    assert "2 golds: no findings" in cli("audit", str(written(tmp_path / "golds.jsonl", rows))).output

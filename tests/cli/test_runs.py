@@ -56,6 +56,13 @@ def test_history_and_plot(runs: Callable[..., str], tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_tables_fit_a_terminal_of_80_characters(runs: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert " 3 open " in runs("history", "r") and " 3 open " in runs("show", "r")
+    problems = runs("problems", "r")
+    assert "difficulty" in problems and "…" not in problems
+
+
 def test_rewind_asks_first(runs: Callable[..., str]) -> None:
     assert "Aborted" in runs("rewind", "r", "2", status=1, stdin="n\n")
     assert "level 0.98" in runs("rewind", "r", "2", stdin="y\n")
@@ -92,3 +99,4 @@ def test_create_with_a_preset(runs: Callable[..., str]) -> None:
     assert "no such field: join" in runs("create", "other", "--config", '{"join": true}', status=2)
     assert "not JSON" in runs("create", "other", "--config", "{", status=2)
     assert "object" in runs("create", "other", "--config", "[]", status=2)
+    assert "delete it with `runs rm r`" in runs("create", "r", status=3)  # trained with; advice for a terminal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -234,6 +235,25 @@ def test_a_warning_is_a_notice(trained: str, pages: Pages) -> None:
     httpx.post(f"{trained}/v1/shape", json=body, timeout=60).raise_for_status()
     page = pages.open(trained, "/#/runs/trap")
     page.locator(".notice", has_text="equal-lengths").wait_for()
+
+
+def test_charts_without_figures_are_left_out_and_named(serve: Serve, tmp_path: Path, pages: Pages) -> None:
+    url = f"sqlite:///{tmp_path}/state.sqlite3"
+    first = serve(state_url=url)
+    train(first, "earlier", range(1, 4))
+    serve.last.kill()  # type: ignore[attr-defined]
+    serve.last.wait(20)  # type: ignore[attr-defined]
+    address = serve(state_url=url)  # it has the steps, and none of the figures of the replica before
+    page = pages.open(address, "/#/runs/earlier")
+    panel(page, "Level and batch pass ratio").locator(".plot .line").first.wait_for(state="attached")
+    left = page.locator(".left-out")
+    expect(left).to_contain_text("reward, length reward")
+    assert not panel(page, "Reward").is_visible() and not panel(page, "Reward against length").is_visible()
+    assert panel(page, "Unfinished and unjudged").is_visible()  # truncation is in the store
+    score(address, "earlier", 4, [group("set/00", "3", [("3", 5), ("4", 6)])])
+    expect(panel(page, "Reward against length")).to_be_visible(timeout=30_000)
+    expect(panel(page, "Reward")).to_be_visible()
+    expect(left).to_have_text("")
 
 
 def test_an_unknown_run_has_a_note(trained: str, pages: Pages) -> None:

@@ -115,7 +115,7 @@ def draw(data: Data, request: SampleRequest, bins: dict[str, int], retired: set[
         if full:
             continue
         shares = {stratum: Fraction(rest * weights[stratum[1]] * n, total) for stratum, n in left.items()}
-        thin = [stratum for stratum, share in shares.items() if share < 8 and left[stratum] >= 32]
+        thin = [stratum for stratum, share in shares.items() if share < 8 and left[stratum] >= 16]
         few = sum(shares[stratum] for stratum in thin)
         line = [(stratum, share) for stratum, share in shares.items() if stratum not in thin]
         points = systematic([*(share for _, share in line), few], random_number(data, request.step, "quota", total))

@@ -871,3 +871,20 @@ def test_changes_of_revisited_problems_are_whole_numbers(new_run: MakeRun) -> No
     last = run.driver.history(run.name)[-1]
     assert last.accumulators == (2.0, 2.0, 65536 * (0.25 - 1), 65536.0**2 * (1 / 16 + 1))
     assert run.commit(3, group("a", 4)).groups[0].accumulators == last.accumulators
+
+
+def test_old_changes_lose_a_sixteenth_of_their_weight(new_run: MakeRun) -> None:
+    run = new_run(extra=tuple(Accumulator(kind, 0.0) for kind in CHANGE_KINDS), problem_weight=1.0)
+    passes = [0] * 100
+    visits, weights, total, squares = 0, 0, 0, 0
+    for step in range(1, 6):
+        before, passes = passes, [(number * step) % 5 for number in range(100)]
+        run.commit(step, *(group(f"p{number}", count) for number, count in enumerate(passes)))
+        if step > 1:
+            changes = [65536 * (now - then) // 4 for now, then in zip(passes, before, strict=True)]
+            visits = visits - visits // 16 + 100
+            weights = weights - 31 * weights // 256 + 100
+            total = total - total // 16 + sum(changes)
+            squares = squares - squares // 16 + sum(change**2 for change in changes)
+        assert run.driver.history(run.name)[-1].accumulators == (visits, weights, total, squares)
+    assert (visits, weights) == (365, 334)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sqlite3
 import struct
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis import Redis
 
 from deepcompress_service.difficulty.codec import PROBLEM_BYTES
 from deepcompress_service.difficulty.length_counts import (
@@ -17,6 +19,7 @@ from deepcompress_service.difficulty.length_counts import (
     HALVED_AFTER,
     MOST_BYTES,
     PORTION,
+    _pack_dense,
     closed,
     extended,
     folded,
@@ -28,11 +31,14 @@ from deepcompress_service.difficulty.length_counts import (
     unpack_pair,
 )
 from deepcompress_service.difficulty.model import DifficultyConfig
+from deepcompress_service.difficulty.stores.scripts import _load
 
 from .driving import Driver, Run, group
 from .servers import RedisServer, needs_redis
 
 BINS = st.integers(0, 232)
+NO_PORTION = bytes((PORTION, 0))
+FOLD = _load("layout", "hashes", "run_record", "lengths").text + "\nreturn fold_portions(ARGV[1])"
 FEW = st.lists(BINS, max_size=20).map(bytes)
 SOME = st.one_of(FEW, st.lists(st.sampled_from([7, 8, 200]), min_size=100, max_size=600).map(bytes))
 BEFORE = st.dictionaries(BINS, st.integers(1, 65_535), max_size=40).map(lambda counts: pack_counts(counts.items()))
@@ -79,6 +85,40 @@ def test_a_damaged_end_is_an_error_or_has_counts(data: bytes) -> None:
     except (ValueError, struct.error):
         return
     assert visits >= 0
+
+
+@pytest.fixture(scope="module")
+def redis(redis_url: str) -> Iterator[Redis]:
+    with Redis.from_url(redis_url) as client:
+        yield client
+
+
+@needs_redis
+@given(
+    visits=st.integers(0, HALVED_AFTER - 1),
+    before=st.one_of(
+        st.just({}), st.dictionaries(BINS, st.one_of(st.integers(1, 20), st.integers(1, 65_535)), max_size=40)
+    ),
+    portions=st.lists(st.one_of(FEW, st.lists(st.integers(100, 110), max_size=12).map(bytes), SOME), max_size=20),
+    dense=st.booleans(),
+)
+def test_the_script_counts_portions_as_python_does(
+    visits: int, before: dict[int, int], portions: list[bytes], dense: bool, redis: Redis
+) -> None:
+    end = pack_pair(visits, pack_counts(before.items()), b"")
+    if dense:
+        end = _pack_dense(
+            visits, min(before, default=0), [before.get(b, 0) for b in range(min(before, default=0), 233)]
+        )
+    for portion in portions:
+        end = bytes((PORTION + (len(portion) >> 8), len(portion) & 255)) + portion + end
+    folded_end = redis.eval(FOLD, 0, bytes(PROBLEM_BYTES) + end)
+    assert isinstance(folded_end, bytes)
+    assert meaning(NO_PORTION + folded_end) == meaning(NO_PORTION + end)
+    if portions and len(end) > MOST_BYTES:
+        assert meaning(closed(end)) == meaning(NO_PORTION + end)
+    if sum(len(portion) + 2 for portion in portions) > len(end) / 2:
+        assert folded_end[0] < PORTION
 
 
 def _as_schema_2(record: bytes) -> bytes:

@@ -14,10 +14,11 @@ import redis
 from deepcompress_service.difficulty import errors, samples
 from deepcompress_service.difficulty.bins import BINS, PLACES, RATIOS
 from deepcompress_service.difficulty.dataset import MOST_SOURCES, DatasetBuilder, DatasetProblem, entries_of
+from deepcompress_service.difficulty.draw import Draw
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig
 from deepcompress_service.difficulty.samples import Retirement, SampleOutcome, SampleRequest
 from deepcompress_service.difficulty.stores.memory_index import MemoryIndex
-from deepcompress_service.difficulty.stores.scripts import SAMPLE_RECORD
+from deepcompress_service.difficulty.stores.scripts import SAMPLE_DRAW
 
 from .driving import Driver, Run, group
 from .reference_model import ReferenceModel
@@ -116,6 +117,47 @@ def test_samples_follow_the_model_through_a_training(both: Both) -> None:
     assert both.sample(5, 500, weights=MIDDLE).problems != changed.problems
     both.rewind(None)
     assert both.sample(0, 500, weights=MIDDLE).as_of is None
+
+
+NAMES = [
+    "p",
+    'a"b',
+    "a\\b",
+    "a\\",
+    '"',
+    "tab\t",
+    "line\n",
+    "nul\0",
+    "\0",
+    "bell\7",
+    "\x7f",
+    "/",
+    "é",
+    "日本",
+    "\U0001f600",
+    "a b",
+]
+
+
+@pytest.mark.parametrize("n", [5, 100])
+def test_problem_ids_of_a_sample_are_any_text(both: Both, n: int) -> None:
+    """The record of a sample is JSON, which the script of the Redis store writes itself."""
+    names = [f"{name}{number or ''}" for name in NAMES for number in range(3)]
+    both.put([DatasetProblem(name, 'a "source"\\' if index % 2 else None) for index, name in enumerate(names)])
+    for step in range(4):
+        sampled = both.sample(step, n)
+        assert len(sampled.problems) == min(n, len(names))
+        assert both.sample(step, n) == sampled
+        assert both.driver.sample(request(both.name, step, n)).replayed
+
+
+def test_a_sample_whose_reads_find_more_than_expected_is_the_same(
+    both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both.put(problems(1500))
+    monkeypatch.setattr(Draw, "expected", 7)
+    both.sample(0, 300)
+    both.sample(1, 300, weights=MIDDLE)
 
 
 def test_a_sample_is_of_the_last_closed_step(both: Both) -> None:
@@ -498,7 +540,7 @@ def test_a_run_that_is_replaced_during_a_sample_gets_none_of_its_old_problems(
         yield [DatasetProblem(f"new{index}") for index in range(40)]
 
     async def interrupted(script: Any, *args: Any, **options: Any) -> Any:
-        if script is SAMPLE_RECORD:
+        if script is SAMPLE_DRAW:
             monkeypatch.setattr(store, "_run", run_script)
             await store.delete_run(both.name)
             await store.put_run(both.name, both.run.config, "text")

@@ -215,7 +215,7 @@ def test_the_readme_is_short_and_names_the_frameworks() -> None:
     )
 
 
-MAINTAINERS = {"design", "difficulty-state", "dependencies", "checking", "capacity", "study", "end-to-end"}
+MAINTAINERS = {"design", "difficulty-state", "dependencies", "checking", "capacity", "end-to-end"}
 
 
 def test_pages_for_users_have_no_command_of_the_tests() -> None:

@@ -92,6 +92,12 @@ def test_the_configuration_is_written_as_it_was_sent() -> None:
         ({"name": "thinkprune", "limit": {"schedule": [[0]]}}, "strategy.limit.schedule.0", "[closed_steps, value]"),
         ({"name": "thinkprune", "limit": {"steps": [[0, 1]]}}, "strategy.limit", "closed_steps, value"),
         ({"name": "thinkprune", "limit": {"schedule": [[0, None]]}}, "strategy.limit.schedule.0", "whole number"),
+        (
+            {"name": "thinkprune", "limit": {"schedule": [[0, {"schedule": [[0, 9]]}]]}},
+            "strategy.limit.schedule.0",
+            "not",
+        ),
+        ({"name": "deepcompress", "beta": {"schedule": [[0, None]]}}, "strategy.beta.schedule.0", "not None"),
         ({"name": "thinkprune", "limit": {"schedule": [[5, 9], [5, 8]]}}, "strategy.limit.schedule.1", "ascending"),
         ({"name": "thinkprune", "limit": {"schedule": [[True, 9]]}}, "strategy.limit.schedule.0", "from 0"),
         ({"name": "thinkprune", "limit": {"schedule": [[0, 0]]}}, "strategy.limit.schedule.0", "from 1"),

@@ -11,6 +11,8 @@ import pytest
 
 from deepcompress_service.shaping import Group, reward_from_config
 from deepcompress_service.shaping.guard import GuardSums
+from deepcompress_service.shaping.lengths import LengthRecord
+from deepcompress_service.shaping.signal import SignalSums
 
 from .test_plain import realistic
 
@@ -118,7 +120,7 @@ def test_the_figures_are_those_of_plain_loops(advantage: dict[str, object] | Non
 def test_sums_of_requests_add_up_to_those_of_one() -> None:
     sent = mixed_batch()
     reward = reward_from_config({"name": "kimi_k1.5"}, None, 0.4)
-    sums = reward.signal_sums([], [])
+    sums = SignalSums()
     for part in (sent[:7], sent[7:8], sent[8:]):
         sums.add(reward.signal_sums(part, reward.shape(part)))
     assert asdict(sums.figures()) == pytest.approx(asdict(reward.signal(sent, reward.shape(sent))))
@@ -127,7 +129,8 @@ def test_sums_of_requests_add_up_to_those_of_one() -> None:
 def test_there_are_no_figures_of_nothing() -> None:
     reward = reward_from_config({"name": "outcome"})
     figures = asdict(reward.signal([], []))
-    assert figures == dict.fromkeys(figures) | {"groups": 0, "effective_groups": 0}
+    assert figures == asdict(SignalSums().figures()) == dict.fromkeys(figures) | {"groups": 0, "effective_groups": 0}
+    assert set(asdict(SignalSums()).values()) == {0}
     plain = Group((True, False), None, (False, False))
     figures = asdict(reward.signal([plain], reward.shape([plain])))
     assert {name for name, value in figures.items() if value is None} == {
@@ -137,6 +140,22 @@ def test_there_are_no_figures_of_nothing() -> None:
         "easy_tokens",
         "expected_drift",
     }
+
+
+def test_lengths_or_verdicts_without_a_spread_have_no_correlation() -> None:
+    reward = reward_from_config({"name": "outcome"})
+    for one in (group([True, False], [10, 10]), group([True, True], [10, 20]), group([False, False], [10, 20])):
+        assert reward.signal([one], reward.shape([one])).length_correctness is None
+
+
+@pytest.mark.parametrize("length_weight", [1.0, -1.0])
+def test_a_bonus_of_one_sign_for_all_rollouts_has_an_effect(length_weight: float) -> None:
+    target = {"quantile": 0.5, "min_rollouts": 1, "bonus": 0.3}
+    reward = reward_from_config({"name": "outcome"}, None, length_weight, target=target, advantage={"scale": "none"})
+    solved = replace(group([True, True], [5, 5]), lengths=LengthRecord.of([10] * 4))
+    shaped = reward.shape([solved])
+    assert shaped[0].advantages == pytest.approx((0.3 * length_weight,) * 2)
+    assert reward.signal([solved], shaped).effective_groups == 1
 
 
 def test_decoupled_advantages_have_the_share_of_their_length_part() -> None:

@@ -110,12 +110,16 @@ def _repair_text(value: object, handler: ValidatorFunctionWrapHandler) -> str:
     if not isinstance(value, str):
         text: str = handler(value)
         return text
-    if not value.isascii():
+    return str(_repaired(value))
+
+
+def _repaired(text: str) -> str:
+    if not text.isascii():
         try:
-            value.encode("utf-8")
+            text.encode("utf-8")
         except UnicodeEncodeError:
-            value = "".join(_repaired_parts(value))
-    return str(value)
+            return "".join(_repaired_parts(text))
+    return text
 
 
 def _repaired_parts(text: str) -> Iterator[str]:
@@ -130,11 +134,15 @@ def _repaired_parts(text: str) -> Iterator[str]:
 
 
 def _one_or_more(value: object, handler: ValidatorFunctionWrapHandler) -> object:
-    if isinstance(value, list) and not value:
-        raise PydanticCustomError("gold_empty", "give at least one gold answer")
-    if isinstance(value, list) and not all(isinstance(one, str) for one in value):
-        # One message, not one per element: a request must not be able to cause a million messages.
-        raise PydanticCustomError("gold_type", "give gold answers as text")
+    if isinstance(value, list):
+        if not value:
+            raise PydanticCustomError("gold_empty", "give at least one gold answer")
+        if not all(isinstance(one, str) for one in value):
+            # One message, not one per element: a request must not be able to cause a million messages.
+            raise PydanticCustomError("gold_type", "give gold answers as text")
+        value = [_repaired(one) for one in value]
+    elif isinstance(value, str):
+        value = _repaired(value)  # a lone surrogate makes its own gold unreadable, and fails no request
     return handler(value)
 
 

@@ -430,8 +430,13 @@ def streamed_json(pieces: list[bytes]) -> Response:
     return StreamingResponse(chunks(), headers=headers, media_type="application/json")
 
 
+REQUEST_MODELS: list[type[BaseModel]] = []
+"""The models of the bodies that routes read themselves. Their schemas are added to the OpenAPI document."""
+
+
 def documented(model: type[BaseModel], *examples: dict[str, Any]) -> dict[str, Any]:
     """Return `openapi_extra` for a route that reads its own body: the schema by reference, and examples."""
+    REQUEST_MODELS.append(model)
     content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
     if examples:
         content["examples"] = {

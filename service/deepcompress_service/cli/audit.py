@@ -174,7 +174,7 @@ def _print_table(findings: list[Finding], problems: int, rollouts: int, limit: i
     from rich.table import Table
     from rich.text import Text
 
-    from .output import clean, console
+    from .output import clean, console, counted
 
     out = console()
     counts: Counter[str] = Counter(finding.kind for finding in findings)
@@ -193,6 +193,6 @@ def _print_table(findings: list[Finding], problems: int, rollouts: int, limit: i
     for kind, count in counts.items():
         if limit and count > limit:
             out.print(f"{count - limit} more of {kind} (--limit 0 lists all)", style="dim")
-    read = f"{problems} golds" + (f" and {rollouts} rollouts" if rollouts else "")
+    read = counted(problems, "gold") + (f" and {counted(rollouts, 'rollout')}" if rollouts else "")
     summary = ", ".join(f"{counts[kind]} {kind}" for kind in _STYLE if counts[kind]) or "no findings"
     out.print(f"{read}: {summary}", highlight=False)

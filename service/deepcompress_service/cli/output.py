@@ -42,7 +42,7 @@ def console() -> Console:
 
 def narrow_table() -> Table:
     """Return a table whose columns fit a terminal of 80 characters: without lines between them."""
-    return Table(box=SIMPLE_HEAD, padding=(0, 1))
+    return Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
 
 
 def progress_console() -> Console:
@@ -59,6 +59,11 @@ def clean(text: str, limit: int = 500) -> str:
     """Return `text` without control characters, which terminals execute, cut at `limit` characters."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(c if c.isprintable() else "␤" if c == "\n" else "�" for c in cut)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: "1 gold", "2,000 golds"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def without_password(url: str) -> str:

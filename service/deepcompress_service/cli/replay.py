@@ -157,11 +157,11 @@ def print_table(rollouts: int, sides: Sequence[Sequence[str | None]], summaries:
     from rich.table import Table
     from rich.text import Text
 
-    from .output import console
+    from .output import console, counted
 
     flat = [side for step in sides for side in step]
     counts = ", ".join(f"{flat.count(side)} {side}" for side in ("simple", "hard", "even") if side in flat)
-    title = f"{rollouts} rollouts, {len(sides)} steps, {len(flat)} groups: {counts}"
+    title = f"{counted(rollouts, 'rollout')}, {counted(len(sides), 'step')}, {counted(len(flat), 'group')}: {counts}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("strategy", overflow="fold", min_width=18)
     columns = (

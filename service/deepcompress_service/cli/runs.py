@@ -101,7 +101,7 @@ def list_runs(
         for name in ("run", "strategy"):
             table.add_column(name, overflow="fold")
         for name in ("step", "level", "pass\nratio", "problems", "epoch"):
-            table.add_column(name, justify="right")
+            table.add_column(name, justify="right", no_wrap=True)
         for run in client.runs():
             ratio = "-" if run.batch_pass_ratio is None else f"{run.batch_pass_ratio:.3f}"
             step = "-" if run.step is None else str(run.step)
@@ -142,9 +142,10 @@ def create(
     """Create a run with a preset or a configuration, or confirm the one of a run without steps."""
     import json
 
+    from deepcompress_client import errors
     from deepcompress_client.wire import RunConfig
 
-    from .output import console, fail
+    from .output import SERVICE_ERROR, console, fail
 
     try:
         fields = json.loads(config or "{}")
@@ -158,7 +159,10 @@ def create(
     if preset is not None:
         fields["preset"] = preset
     with service_client(url, key) as client:
-        info = client.run(name, strategy=strategy, **fields).info()
+        try:
+            info = client.run(name, strategy=strategy, **fields).info()
+        except errors.RunInUse:
+            fail(f"run {name} was trained with: use another name, or delete it with `runs rm {name}`", SERVICE_ERROR)
     out = console()
     out.print(_line(info), markup=False)
     out.print(json.dumps(info.config.model_dump(exclude_none=True)), markup=False, soft_wrap=True)
@@ -277,7 +281,8 @@ def problems(
     else:
         table = narrow_table()
         for column in PROBLEM_COLUMNS:
-            table.add_column(column, justify="left" if column in ("problem", "difficulty") else "right")
+            justify: Literal["left", "right"] = "left" if column in ("problem", "difficulty") else "right"
+            table.add_column(column, justify=justify, no_wrap=column != "problem", overflow="fold")
         for problem in shown:
             table.add_row(
                 Text(clean(problem.problem_id, 60)),
@@ -399,7 +404,7 @@ def _steps_table(steps: Sequence[HistoryEntry]) -> Table:
     table = narrow_table()
     counted = ("groups", "simple", "hard")
     for column in ("step", "level", "pass\nratio", *counted, "tokens\ncorrect", "tokens\nwrong", "stale"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for step in steps:
         lengths = (step.mean_tokens_correct, step.mean_tokens_wrong)
         table.add_row(
@@ -421,6 +426,7 @@ def _ask(question: str, yes: bool) -> None:
 
 
 def _line(run: RunInfo) -> str:
+    from .output import counted
+
     step = "no open step" if run.step is None else f"step {run.step}"
-    problems = "1 problem" if run.problems == 1 else f"{run.problems} problems"
-    return f"{run.run}: epoch {run.epoch}, {step}, level {run.level:.4f}, {problems}"
+    return f"{run.run}: epoch {run.epoch}, {step}, level {run.level:.4f}, {counted(run.problems, 'problem')}"

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from dataclasses import fields as dataclass_fields
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -345,6 +346,7 @@ def _config_fields(config: DifficultyConfig) -> dict[str, Any]:
     return fields if config.asynchronous else {name: fields[name] for name in fields if name not in _ASYNCHRONOUS}
 
 
+@lru_cache(maxsize=64)
 def config_from_json(text: str | bytes) -> DifficultyConfig:
     """Return the configuration that `config_to_json` wrote."""
     return _config_from(json.loads(text))

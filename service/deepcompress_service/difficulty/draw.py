@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, chain, pairwise
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -35,7 +35,7 @@ WEIGHT_ONE = 1 << 32
 """The largest weight of a draw as an integer: quotas are computed exactly."""
 UNIT = 8
 """Problems that are drawn at once from a stratum with a smaller share."""
-THIN = 4 * UNIT
+THIN = 2 * UNIT
 """Least number of problems of such a stratum."""
 IN_WINDOW = 16
 """Most problems that a window has on average."""
@@ -70,53 +70,57 @@ def integer_weights(weights: Sequence[float]) -> list[int]:
 
 
 def quotas(
-    available: Mapping[Stratum, int], weights: Sequence[int], n: int, random: RandomNumbers
-) -> dict[Stratum, int]:
-    """Return how many problems are drawn from each stratum; `available` are its problems, in the order of the strata.
+    available: NDArray[np.int64], weights: NDArray[np.int64], n: int, random: RandomNumbers
+) -> NDArray[np.int64]:
+    """Return how many problems are drawn from each stratum.
 
-    `weights` has one integer a bin. If fewer than n problems have a weight, all of them are drawn.
+    If fewer than n problems have a weight, all of them are drawn. A mass is a number of problems times their weight.
+
+    Args:
+        available: [strata] Problems of each stratum, in the order of the strata.
+        weights: [strata] Weight of a problem of each stratum, at most WEIGHT_ONE.
+        n: The number of problems.
+        random: The random numbers of the sample.
     """
-    left = [(stratum, count, weights[stratum % STRATUM_BINS]) for stratum, count in available.items()]
-    left = [row for row in left if row[1] and row[2]]
-    if sum([count for _, count, _ in left]) <= n:
-        return {stratum: count for stratum, count, _ in left}
-    found: dict[Stratum, int] = {}
+    left = (available > 0) & (weights > 0)
+    masses = available * weights
+    found = np.where(left, available, 0)
+    rest, certain = n - int(found.sum()), left
+    if rest >= 0:
+        return found
     rest = n
-    while rest:
-        total = sum([count * weight for _, count, weight in left])
+    while certain.any() and rest:
         # Problems of this weight or a greater one are due with certainty.
-        certain = -(-total // rest)
-        due = {stratum: count for stratum, count, weight in left if weight >= certain}
-        if not due:
-            break
-        found |= due
-        rest -= sum(due.values())
-        left = [row for row in left if row[2] < certain]
+        certain = left & (weights >= -(-int(masses[left].sum()) // rest))
+        rest -= int(available[certain].sum())
+        left &= ~certain
+    found[left] = 0
     if not rest:
         return found
+    total = int(masses[left].sum())
     enough = -(-UNIT * total // rest)  # the mass with a share of UNIT problems
-    masses = [(stratum, count * weight, count >= THIN and count * weight < enough) for stratum, count, weight in left]
-    own = [(stratum, mass) for stratum, mass, is_thin in masses if not is_thin]
-    thin = [(stratum, mass) for stratum, mass, is_thin in masses if is_thin]
-    parts = systematic([mass for _, mass in own], rest, total, random.number(b"quota", total))
-    found |= {stratum: part for (stratum, _), part in zip(own, parts, strict=True) if part}
-    in_units = rest - sum(parts)
-    if thin and in_units:
-        units, mass = -(-in_units // UNIT), sum([mass for _, mass in thin])
+    is_thin = left & (available >= THIN) & (masses < enough)
+    own, thin = left & ~is_thin, masses[is_thin]
+    found[own] = systematic(masses[own], rest, total, random.number(b"quota", total))
+    in_units = rest - int(found[own].sum())
+    if len(thin) and in_units:
+        units, mass = -(-in_units // UNIT), int(thin.sum())
         size, larger = divmod(in_units, units)
-        turn, unit = random.number(b"larger", units), 0
-        parts = systematic([mass for _, mass in thin], units, mass, random.number(b"units", mass))
-        for (stratum, _), number in zip(thin, parts, strict=True):
-            if number:
-                found[stratum] = sum([size + ((i + turn) % units < larger) for i in range(unit, unit + number)])
-                unit += number
+        turn = random.number(b"larger", units)
+        ends = np.cumsum(systematic(thin, units, mass, random.number(b"units", mass)))
+        is_larger = (np.arange(units) + turn) % units < larger
+        at_end = np.concatenate(([0], np.cumsum(size + is_larger)))[ends]
+        found[is_thin] = np.diff(at_end, prepend=0)
     return found
 
 
-def systematic(masses: Sequence[int], n: int, total: int, offset: int) -> list[int]:
+def systematic(masses: NDArray[np.int64], n: int, total: int, offset: int) -> NDArray[np.int64]:
     """Return the number of n evenly spaced points that are in each part of a line of length `total`."""
-    points = [(n * end + offset) // total for end in accumulate(masses, initial=0)]
-    return [after - before for before, after in pairwise(points)]
+    ends = np.cumsum(masses)
+    if n * total + offset < 1 << 63:
+        return np.diff((n * ends + offset) // total, prepend=offset // total)
+    points = [(n * end + offset) // total for end in ends.tolist()]
+    return np.diff(points, prepend=offset // total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,7 @@ def read_stratum(
 ) -> list[str]:
     """Return the problems of a stratum that may be drawn, in the order in which they are found.
 
-    `stores/lua/sample_windows.lua` is the same for Redis.
+    `stores/lua/sample_draw.lua` is the same for Redis.
 
     Args:
         part: What is read.
@@ -168,7 +172,9 @@ class IncompleteIndex(Exception):
 
 
 class Draw:
-    """One sample: a store reads the strata as `plan` or `reads` have it, and gives what it found to `choose`.
+    """One sample: a store reads the strata as `reads` has it, and gives what it found to `choose`.
+
+    Redis has the same from `plan` and `order` (`stores/lua/sample_draw.lua`).
 
     Args:
         seed: The seed of the data set.
@@ -191,17 +197,21 @@ class Draw:
         retired: Mapping[Stratum, int],
     ) -> None:
         self._random = RandomNumbers(seed, step)
-        by_name = sorted(range(len(names)), key=lambda number: names[number] or "")
-        moved = {number: STRATUM_BINS * (rank - number) for rank, number in enumerate(by_name)}
-        by_place = {stratum + moved[stratum // STRATUM_BINS]: stratum for stratum in counts}
-        order = [by_place[place] for place in sorted(by_place)]
-        available = {stratum: counts[stratum] - retired.get(stratum, 0) for stratum in order}
-        due = quotas(available, integer_weights(weights), n, self._random)
-        strata = [stratum for stratum in order if stratum in due]
-        self._strata = np.array(strata, np.int64)
-        self._quotas = np.array([due[stratum] for stratum in strata], np.int64)
+        rank = np.empty(len(names), np.int64)
+        rank[sorted(range(len(names)), key=lambda number: names[number] or "")] = np.arange(len(names))
+        strata = np.fromiter(counts, np.int64, len(counts))
+        strata = strata[np.argsort(rank[strata // STRATUM_BINS] * STRATUM_BINS + strata % STRATUM_BINS)]
+        keys = strata.tolist()
+        problems = np.array([counts[stratum] for stratum in keys], np.int64)
+        available = problems
+        if retired:
+            available = problems - np.array([retired.get(stratum, 0) for stratum in keys], np.int64)
+        weight_of = np.array(integer_weights(weights), np.int64)
+        due = quotas(available, weight_of[strata % STRATUM_BINS], n, self._random)
+        drawn = due > 0
+        self._strata, self._quotas, self._counts = strata[drawn], due[drawn], problems[drawn]
         wanted = self._quotas + 1.5 * np.sqrt(self._quotas) + 0.5
-        share = wanted / np.array([available[stratum] for stratum in strata], np.float64)
+        share = wanted / available[drawn]
         self._number = np.where(share < 0.5, np.ceil(wanted / IN_WINDOW), 0).astype(np.int64)
         # Windows may overlap: those of x times the places cover a part of 1 - exp(-x) of them. x is nearly this.
         part = np.where(share < 0.5, share, 0)
@@ -211,10 +221,40 @@ class Draw:
         self._places = (numbers >> np.uint64(64 - PLACE_BITS)).astype(np.int64)
 
     @property
-    def plan(self) -> tuple[bytes, bytes]:
-        """The reads, as float64: (stratum, quota, number, width) of each stratum; first places of all windows."""
-        table = np.column_stack((self._strata, self._quotas, self._number, self._width))
+    def sources(self) -> list[int]:
+        """Numbers of the data sources that problems are drawn from, ascending."""
+        return sorted(set((self._strata // STRATUM_BINS).tolist()))
+
+    @property
+    def expected(self) -> int:
+        """A number of problems that the reads find less than once in a thousand draws."""
+        found = np.where(self._number > 0, 1.25 * self._quotas + 2 * np.sqrt(self._quotas) + 2, self._counts)
+        return 64 + int(found.sum())
+
+    def plan(self, numbers: Mapping[int, int]) -> tuple[bytes, bytes]:
+        """Return the reads, as float64.
+
+        Args:
+            numbers: The number that the sample's record has for each data source.
+
+        Returns:
+            (stratum, quota, number, width, problems, number of its source in the record) of each stratum, and the
+            first places of all windows.
+        """
+        of = [numbers[source] for source in (self._strata // STRATUM_BINS).tolist()]
+        table = np.column_stack((self._strata, self._quotas, self._number, self._width, self._counts, of))
         return table.astype("<f8").tobytes(), self._places.astype("<f8").tobytes()
+
+    def order(self, count: int) -> bytes:
+        """Return the order of `count` problems found (item 3 above), as places from 1 on of 32 bits.
+
+        The order of fewer is that without the places that they do not have.
+        """
+        keys = self._random.numbers(b"order", count)
+        order = np.argsort(keys)
+        if (np.diff(keys[order]) == 0).any():
+            order = np.argsort(keys, kind="stable")  # takes longer
+        return (order + 1).astype("<u4").tobytes()
 
     @property
     def reads(self) -> Iterable[StratumRead]:

@@ -144,7 +144,7 @@ class ProblemState:
     last_beta: float | None = None
     """Last pass ratio minus the final level of that step."""
     turns: int = 0
-    """Number of changes between simple and hard. An even step (beta = 0) is no change."""
+    """Side changes: from simple to hard or back. An even step (beta = 0) is no change. Exports have this name too."""
     last_side: Literal["simple", "hard"] | None = None
     """The last side that was simple or hard."""
     shortest_correct_tokens: int | None = None

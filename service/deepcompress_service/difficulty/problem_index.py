@@ -37,6 +37,9 @@ class ProblemIndex(Protocol):
     def window(self, stratum: Stratum, first: int, last: int) -> list[str]:
         """Return the problems of a stratum whose place is at least `first` and below `last`, by (place, id)."""
 
+    def whole(self, first: Stratum, last: Stratum) -> dict[Stratum, list[str]]:
+        """Return all problems of the strata of one data source from `first` to `last`, by (place, id)."""
+
     def after(self, problem_id: str, limit: int) -> dict[str, Entry]:
         """Return the next entries after `problem_id` ("": from the first), ids ascending."""
 

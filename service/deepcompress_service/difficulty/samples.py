@@ -9,8 +9,9 @@ data set is marked as pending, and the bins are computed again portion by portio
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import orjson
 
@@ -19,8 +20,9 @@ from .bins import BINS, RATIOS, Stratum, bin_of_stratum, closed_ratio, source_of
 from .bins import bin_of as ratio_bin
 from .codec import RunRecord, last_visit, unpack_problem
 from .dataset import DatasetRecord, Entry, bin_of_prior
-from .draw import Draw, IncompleteIndex, read_stratum
+from .draw import Draw, IncompleteIndex, StratumRead, read_stratum
 from .identity import check_identity
+from .problem_index import ProblemIndex
 from .run_transaction import RunTransaction
 from .visits import Visit, VisitCounts, count_visits
 
@@ -202,7 +204,9 @@ def sample(state: RunTransaction, epoch: int, request: SampleRequest) -> SampleO
         return [i for i in ids if i not in records or last_visit(records[i], run_record.closed) < first_step]
 
     try:
-        drawn = draw.choose([read_stratum(part, index.window, free) for part in draw.reads])
+        reads = list(draw.reads)
+        window = _window_of(index, reads)
+        drawn = draw.choose([read_stratum(part, window, free) for part in reads])
     except IncompleteIndex as error:
         raise refusals.run_damaged(request.run, "index of the data set") from error
     outcome = drawn_outcome(request, epoch, run_record, record.sources, drawn)
@@ -210,6 +214,23 @@ def sample(state: RunTransaction, epoch: int, request: SampleRequest) -> SampleO
         index.put_sample(request.step, pack_sample(request, outcome))
         index.drop_samples(superfluous(steps, keep))
     return outcome
+
+
+def _window_of(index: ProblemIndex, reads: Sequence[StratumRead]) -> Callable[[Stratum, int, int], list[str]]:
+    """Return the `window` of the index, with strata that are read whole and beside each other read at once."""
+    whole = [part.stratum for part in reads if not part.number]
+    known: dict[Stratum, list[str]] = {}
+    begin = 0
+    for end in range(1, len(whole) + 1):
+        if end == len(whole) or whole[end] != whole[end - 1] + 1:
+            if end - begin > 1:
+                known |= index.whole(whole[begin], whole[end - 1])
+            begin = end
+
+    def window(stratum: Stratum, first: int, last: int) -> list[str]:
+        return known[stratum] if stratum in known else index.window(stratum, first, last)
+
+    return window
 
 
 def _closed(state: RunTransaction, run_record: RunRecord, number: int) -> list[int]:
@@ -317,6 +338,29 @@ def pack_sample(request: SampleRequest, outcome: SampleOutcome) -> str:
         return json.dumps(fields, separators=(",", ":"))
 
 
+def sample_start(
+    request: SampleRequest, run_record: RunRecord, names: Sequence[str | None], numbers: Iterable[int]
+) -> tuple[str, dict[int, int]]:
+    """Return the record of a sample up to its problem_ids, and the numbers of its data sources in the record.
+
+    `names` has the name of each data source by its number, `numbers` those that the sample has.
+    """
+    ordered = sorted(numbers, key=lambda number: names[number] or "")
+    fields = {
+        "content": request.content,
+        "as_of": as_of(run_record),
+        "sources": [names[number] for number in ordered],
+    }
+    return json.dumps(fields, separators=(",", ":"))[:-1], {number: index for index, number in enumerate(ordered)}
+
+
+def _fields_of(text: str | bytes) -> dict[str, Any]:
+    try:
+        return cast("dict[str, Any]", orjson.loads(text))
+    except orjson.JSONDecodeError:  # a lone surrogate in a problem_id, or a character below 32
+        return cast("dict[str, Any]", json.loads(text, strict=False))
+
+
 def outcome_of(
     request: SampleRequest, epoch: int, run_record: RunRecord, text: str | bytes, *, replayed: bool = False
 ) -> SampleOutcome:
@@ -325,13 +369,11 @@ def outcome_of(
     Raises:
         SampleConflict: It was recorded for another request.
     """
-    fields = json.loads(text)
+    fields = _fields_of(text)
     if fields["content"] != request.content:
         raise refusals.sample_conflict(request.step)
     sources = fields["sources"]
-    problems = tuple(
-        (problem_id, sources[number]) for problem_id, number in zip(fields["ids"], fields["of"], strict=True)
-    )
+    problems = tuple(zip(fields["ids"], map(sources.__getitem__, fields["of"]), strict=True))
     return SampleOutcome(
         request.run,
         epoch,

@@ -42,16 +42,11 @@ class Param:
         if isinstance(value, Mapping) and self.kind in ("number", "integer"):
             if self.fixed:
                 raise ConfigError(field, f"send {self.expected()}: the run's state depends on it, so no schedule")
-            return read_schedule(value, field, self._read_number, self.kind == "integer")
-        return self._read(value, field)
-
-    def _read_number(self, value: object, field: str) -> ParamValue:
-        """Return one value of a schedule, which is a number even if the parameter may be null."""
-        if value is None or isinstance(value, Mapping):
-            raise ConfigError(field, f"send {self.expected()}, not {value!r:.80}")
+            return read_schedule(value, field, self._read, self.kind == "integer")
         return self._read(value, field)
 
     def _read(self, value: object, field: str) -> ParamValue:
+        """Return a value that is no schedule, and not null even if the parameter may be."""
         if self.kind == "choice":
             if value in self.choices and isinstance(value, str):
                 return value

@@ -42,7 +42,7 @@ class Reward:
     overlong: Mapping[str, Any] | None
     """The overlong term's parameters; None if the run has no such term."""
     options: Options = field(default_factory=Options)
-    by_schedule: bool = field(default=False, compare=False)
+    by_schedule: bool = False
     """True if `length_weight` is the value of a schedule."""
 
     @property

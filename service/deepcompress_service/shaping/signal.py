@@ -250,7 +250,9 @@ def signal_warnings(
             )
         )
     together, drift = figures.length_correctness, figures.expected_drift
-    if together is not None and drift is not None and together > 0.2 and (share or 0.0) > WEAK_SHARE and drift < 0:
+    if share is None or together is None or drift is None:
+        return result
+    if together > 0.2 and share > WEAK_SHARE and drift < 0:
         result.append(
             (
                 "longer-is-right",

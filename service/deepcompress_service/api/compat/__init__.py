@@ -17,14 +17,4 @@ router.include_router(slime.router)
 router.include_router(nemo_gym.router)
 router.include_router(roll.router)
 
-__all__ = ["MODELS", "NemoGymAtRoot", "router"]
-
-MODELS = (
-    openrlhf.GetReward,
-    slime.RemoteReward,
-    nemo_gym.VerifyBody,
-    nemo_gym.AggregateBody,
-    roll.SubmitTask,
-    roll.TaskResult,
-)
-"""The models of request bodies that these routes read themselves, for the OpenAPI description."""
+__all__ = ["NemoGymAtRoot", "router"]

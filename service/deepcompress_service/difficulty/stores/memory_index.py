@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ..bins import Stratum
+from ..bins import PLACES, Stratum
 from ..dataset import DatasetRecord, Entry
 
 
@@ -70,6 +70,10 @@ class MemoryIndex:
         """Implement `ProblemIndex.window`."""
         problems = self._sorted(stratum)
         return [name for _, name in problems[bisect_left(problems, (first, "")) : bisect_left(problems, (last, ""))]]
+
+    def whole(self, first: Stratum, last: Stratum) -> dict[Stratum, list[str]]:
+        """Implement `ProblemIndex.whole`."""
+        return {stratum: self.window(stratum, 0, PLACES) for stratum in range(first, last + 1)}
 
     def after(self, problem_id: str, limit: int) -> dict[str, Entry]:
         """Implement `ProblemIndex.after`."""

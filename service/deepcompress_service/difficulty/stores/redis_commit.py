@@ -118,7 +118,10 @@ def arguments(commit: Commit) -> list[Argument]:
             pack_tail(_TAIL_BYTES + length, token, index, counts, g.digest, length),
             name,
         )
-    different = set(names)
+    different = set(ids)
+    duplicate = b"" if len(different) == len(ids) else _first_duplicate(ids)
+    if not same:
+        different = set(names)
     plain = counted == len(names) == len(different) and b"" not in different
     return [
         "" if commit.step is None else commit.step,
@@ -129,7 +132,7 @@ def arguments(commit: Commit) -> list[Argument]:
         commit.request_digest,
         _config_text(commit.config) if commit.config else "",
         commit.config_text,
-        _first_duplicate(ids),
+        duplicate,
         b"1" if plain else b"0",
         token,
         _packed_buckets(buckets),
@@ -223,9 +226,7 @@ def _config_text(config: DifficultyConfig) -> str:
 
 
 def _first_duplicate(ids: Sequence[bytes]) -> bytes:
-    """Return the first value that occurs twice, or nothing."""
-    if len(set(ids)) == len(ids):
-        return b""
+    """Return the first value that occurs twice; one does."""
     seen: set[bytes] = set()
     for one in ids:
         if one in seen:

@@ -1,8 +1,9 @@
 """The data sets and samples of the Redis store.
 
-A sample takes three scripts: one reads what it is drawn from, one the windows of the index, one records it. The
-generation of the index, which rises whenever a bin or the last closed step changes, makes the three one: if it is
-another one at a later script, the sample is begun again. What is drawn is computed in `draw`, as for every store.
+A sample takes two scripts: one reads what it is drawn from, one reads the windows of the index, draws and records.
+The generation of the index, which rises whenever a bin or the last closed step changes, makes the two one: if it is
+another one at the second script, the sample is begun again. Quotas, windows and order are computed in `draw`, as for
+every store.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from .. import refusals
 from ..bins import BINS, Stratum
-from ..codec import RunRecord, decode, decoded, encode
+from ..codec import RunRecord, decode
 from ..dataset import (
     SEED_BYTES,
     DatasetBuilder,
@@ -27,7 +28,7 @@ from ..dataset import (
     entries_of,
     summary,
 )
-from ..draw import Draw, IncompleteIndex
+from ..draw import Draw
 from ..errors import StoreUnavailable
 from ..identity import new_incarnation
 from ..retention import IMPORT_S, SCRATCH_S
@@ -40,7 +41,7 @@ from ..samples import (
     counts_of_source,
     drawn_outcome,
     outcome_of,
-    pack_sample,
+    sample_start,
     superfluous,
 )
 from ..transfer import dataset_timeout
@@ -52,9 +53,8 @@ from .scripts import (
     DATASET_ADOPT,
     DATASET_READ,
     DATASET_REINDEX,
+    SAMPLE_DRAW,
     SAMPLE_PLAN,
-    SAMPLE_RECORD,
-    SAMPLE_WINDOWS,
 )
 
 ATTEMPTS = 50
@@ -141,6 +141,9 @@ class RedisDatasets(RedisScripts):
         assert record is not None
         if recorded:
             return outcome_of(request, epoch, run_record, recorded, replayed=True)
+        strata = counts_of(counted)
+        if sum(strata.values()) != record.problems:
+            raise refusals.run_damaged(request.run, "data set")
         steps, keep = sorted(map(int, sampled)), run_record.config.keep_steps
         check_step(request.step, run_record.closed, steps, keep)
         names = check_source(request, record)
@@ -149,32 +152,22 @@ class RedisDatasets(RedisScripts):
         if pending:
             await self._finish_index(request.run)
             return None
-        counts = counts_of_source(counts_of(counted), names, request.data_source)
+        counts = counts_of_source(strata, names, request.data_source)
         draw = Draw(record.key, request.step, request.n, request.weights, counts, names, counts_of(retired))
-        limits = (least_bin, first_step, run_record.closed)
-        found = await self._run(
-            SAMPLE_WINDOWS, request.run, generation, *draw.plan, *limits, writes=False, plain=True
-        )
-        if found[0] != 0:
+        start, numbers = sample_start(request, run_record, names, draw.sources)
+        if not numbers:
+            return drawn_outcome(request, epoch, run_record, record.sources, [])
+        fixed = (*draw.plan(numbers), least_bin, first_step, run_record.closed, len(steps), request.step, start)
+        old, expected, reply = superfluous(steps, keep), draw.expected, [1, "more"]
+        while reply[0] == 1:
+            order = draw.order(expected)
+            reply = await self._run(SAMPLE_DRAW, request.run, generation, *fixed, order, *old, plain=True)
+            expected *= 4
+        if reply[0] == 2:
             return None
-        try:
-            drawn = draw.choose(found[1])
-        except IncompleteIndex as error:
-            raise refusals.run_damaged(request.run, "index of the data set") from error
-        names_drawn = decoded([problem_id for problem_id, _ in drawn])
-        problems = [(name, source) for name, (_, source) in zip(names_drawn, drawn, strict=True)]
-        outcome = drawn_outcome(request, epoch, run_record, record.sources, problems)
-        if not outcome.problems:
-            return outcome
-        text = pack_sample(request, outcome)
-        old = superfluous(steps, keep)
-        arguments = (generation, len(steps), request.step, encode(text), *old)
-        reply = await self._run(SAMPLE_RECORD, request.run, *arguments, plain=True)
-        if reply[0] != 0:
-            return None
-        if reply[1] == b"":
-            return outcome
-        return outcome_of(request, epoch, run_record, reply[1], replayed=True)
+        if reply[0] == 3:
+            raise refusals.run_damaged(request.run, "index of the data set")
+        return outcome_of(request, epoch, run_record, reply[1], replayed=reply[2] == 1)
 
 
 async def _fill(pinned: PinnedConnection, scratch: str, entries: dict[str, Entry], rows: int) -> None:

@@ -46,5 +46,6 @@ def strata_arguments(counts: dict[Stratum, int]) -> Iterable[int]:
 
 def counts_of(text: bytes) -> dict[Stratum, int]:
     """Return the number of problems of each stratum that has any."""
-    flat = [int(number) for number in text.split()]
-    return {stratum: count for stratum, count in zip(flat[::2], flat[1::2], strict=True) if count > 0}
+    flat = list(map(int, text.split()))
+    found = dict(zip(flat[::2], flat[1::2], strict=True))
+    return found if all(found.values()) else {stratum: count for stratum, count in found.items() if count > 0}

@@ -122,6 +122,18 @@ class SqliteIndex:
         )
         return [name for (name,) in rows]
 
+    def whole(self, first: Stratum, last: Stratum) -> dict[Stratum, list[str]]:
+        """Implement `ProblemIndex.whole`."""
+        source, least = divmod(first, STRATUM_BINS)
+        found: dict[Stratum, list[str]] = {stratum: [] for stratum in range(first, last + 1)}
+        for index, name in self.sql.execute(
+            "SELECT bin, problem_id FROM dataset_problems INDEXED BY dataset_places"
+            " WHERE dataset = ? AND source = ? AND bin BETWEEN ? AND ? ORDER BY bin, place, problem_id",
+            (self.number, source, least, least + last - first),
+        ):
+            found[first - least + index].append(name)
+        return found
+
     def after(self, problem_id: str, limit: int) -> dict[str, Entry]:
         """Implement `ProblemIndex.after`."""
         rows = self.sql.execute(

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..batch import Batch, Floats
 from ..parameters import Param, Params
-from ..strategy import Bounds, Pair, Strategy
+from ..strategy import Strategy
 
 
 def adaptthink(batch: Batch, p: Params) -> Floats:
@@ -24,11 +24,6 @@ def o1_pruner(batch: Batch, p: Params) -> Floats:
     worth = length / np.maximum(batch.tokens, 1) - 1.0 + (base - p["alpha"] * accuracy)
     clipped: Floats = np.clip(worth, p["low"], p["high"])
     return clipped - base
-
-
-def _o1_bounds(p: Params, _pair: Pair) -> Bounds:
-    low, high = sorted((p["low"], p["high"]))
-    return low - max(0.0, p["alpha"]), high
 
 
 STRATEGIES = (
@@ -49,7 +44,7 @@ STRATEGIES = (
         source="arXiv 2501.12570; StarDewXXX/O1-Pruner o1_scripts/construct_dataset.py",
         certainty="C",
         length=o1_pruner,
-        bounds=_o1_bounds,
+        bounds=lambda p, _pair: (p["low"] - p["alpha"], p["high"]),
         params=(
             Param("alpha", "number", 5.0, "worth of being correct", 0.0, 1e3),
             Param("low", "number", -2.0, "least reward", -1e3, 0.0),

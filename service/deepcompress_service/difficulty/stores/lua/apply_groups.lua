@@ -32,49 +32,33 @@ end
 -- stood before the step, packed, and the lengths of each then.
 local function apply_groups(prefix, run, ids, additions, are_singles)
   local result, before, flat, undo, names, new, levels = values(prefix .. 'p', ids), {}, {}, {}, {}, {}, {}
-  local open, weight, step, lengths = run.open, run.config.problem_weight, struct.pack('<d', run.open), {}
-  local cut, take, byte, undone, named = string.sub, struct.unpack, string.byte, 0, 0
+  local open, pruned, weight, step, lengths = run.open, run.pruned, run.config.problem_weight, struct.pack('<d', run.open), {}
+  local cut, take, byte, undone, named, longest = string.sub, struct.unpack, string.byte, 0, 0, RECORD_BYTES + MOST_BYTES
   local keeps_lengths, lengths_before, revisits = run.config.group_lengths, {}, run.changing and run.revisits
+  local sums_ratios = run.dataset
   for i, id in ipairs(ids) do
-    local raw, more, state = result[i], additions[i], EMPTY
-    local last_step, visits, size, singles, added_singles, added_size -- the sizes are those of its lengths, if it has any
+    local raw, more, state, last_step, record = result[i], additions[i], EMPTY, nil, nil
     local old_lengths = NO_LENGTHS
     if not raw then
       run.problems = run.problems + 1
       new[#new + 1] = '0'
       new[#new + 1] = id
     else
-      if run.dataset then run.ratio_sum = run.ratio_sum - counted_ratio(run, raw) end
-      local attempts, passes, ratio, then_ratio, then_beta, turns, flags, shortest, sum, count, then_step, tstep,
-            tattempts, tpasses, tshortest, tsum, tcount
-      if keeps_lengths and #raw > RECORD_BYTES and byte(raw, RECORD_BYTES + 1) < PORTION then
-        attempts, passes, ratio, then_ratio, then_beta, turns, flags, shortest, sum, count, then_step, tstep, tattempts,
-          tpasses, tshortest, tsum, tcount, visits, size, singles, added_singles, added_size = take(WHOLE_RECORD, raw)
-      else
-        attempts, passes, ratio, then_ratio, then_beta, turns, flags, shortest, sum, count, then_step, tstep, tattempts,
-          tpasses, tshortest, tsum, tcount = take(RECORD, raw)
-      end
-      last_step = tstep
-      if tstep == open then
-        if revisits then add_change(revisits, -1, flags, ratio, tattempts, tpasses) end
-        local a, p, s, t, c = take(ADDED, more)
-        more = struct.pack(ADDED, tattempts + a, tpasses + p, math.min(tshortest, s), tsum + t, tcount + c)
-               .. cut(more, ADDED_BYTES + 1)
-        state = cut(raw, 1, STATE_BYTES)
-      elseif tattempts == 0 then
-        state = cut(raw, 1, STATE_BYTES)
-      else
-        local level = levels[tstep]
-        if not level then
-          level = level_of(prefix, tstep)
-          levels[tstep] = level
+      if sums_ratios then run.ratio_sum = run.ratio_sum - counted_ratio(run, raw) end
+      state, last_step = state_before(prefix, raw, weight, levels, open)
+      if last_step == open then
+        local attempts, passes, shortest, sum, count = take(ADDED, raw, STATE_BYTES + 9)
+        if revisits then
+          local _, _, ratio, _, _, _, flags = take(STATE, raw)
+          add_change(revisits, -1, flags, ratio, attempts, passes)
         end
-        state = folded(weight, level, attempts, passes, ratio, then_ratio, then_beta, turns, flags, shortest, sum, count,
-                       then_step, tstep, tattempts, tpasses, tshortest, tsum, tcount)
+        local a, p, s, t, c = take(ADDED, more)
+        more = struct.pack(ADDED, attempts + a, passes + p, math.min(shortest, s), sum + t, count + c)
+               .. cut(more, ADDED_BYTES + 1)
       end
     end
     if last_step ~= open then
-      if last_step and last_step > run.pruned then
+      if last_step and last_step > pruned then
         undo[undone + 1], undo[undone + 2] = id, raw
         undone = undone + 2
       else
@@ -87,21 +71,24 @@ local function apply_groups(prefix, run, ids, additions, are_singles)
         named = named + 2
       end
     end
-    local record
-    if not raw or #raw == RECORD_BYTES then
+    local size = raw and #raw or RECORD_BYTES
+    if size == RECORD_BYTES then
       record = state .. step .. more
     elseif last_step ~= open and (are_singles or #more == ADDED_BYTES) then
       if #more == ADDED_BYTES then more = more .. NO_PORTION end
       if not keeps_lengths then
-        record = state .. step .. more .. (#raw > RECORD_BYTES + MOST_BYTES and fold_portions(raw) or cut(raw, RECORD_BYTES + 1))
-      elseif visits and added_size == 0 then
-        if added_singles > 0 then visits, singles = visits + 1, singles + added_singles end
-        local a, p, s, t, c = take(ADDED, more)
-        local body
-        body, visits, size, singles, old_lengths = fold_singles(raw, visits, size, singles)
-        local sent = #more - ADDED_BYTES - 2
-        record = state .. struct.pack(WHOLE_TALLY, open, a, p, s, t, c, visits, size, singles, sent, 0)
-                 .. body .. cut(more, ADDED_BYTES + 3)
+        record = state .. step .. more .. (size > longest and fold_portions(raw) or cut(raw, RECORD_BYTES + 1))
+      elseif byte(raw, RECORD_BYTES + 1) < PORTION then
+        local visits, counted, singles, added_singles, added_size = take(PAIR, raw, RECORD_BYTES + 1)
+        if added_size == 0 then
+          if added_singles > 0 then visits, singles = visits + 1, singles + added_singles end
+          local a, p, s, t, c = take(ADDED, more)
+          local body
+          body, visits, counted, singles, old_lengths = fold_singles(raw, visits, counted, singles)
+          local sent = #more - ADDED_BYTES - 2
+          record = state .. struct.pack(WHOLE_TALLY, open, a, p, s, t, c, visits, counted, singles, sent, 0)
+                   .. body .. cut(more, ADDED_BYTES + 3)
+        end
       end
     end
     if not record then
@@ -115,7 +102,7 @@ local function apply_groups(prefix, run, ids, additions, are_singles)
       local attempts, passes = take('<I4I4', more)
       add_change(revisits, 1, flags, ratio, attempts, passes)
     end
-    if run.dataset then run.ratio_sum = run.ratio_sum + counted_ratio(run, record) end
+    if sums_ratios then run.ratio_sum = run.ratio_sum + counted_ratio(run, record) end
     before[i], flat[2 * i - 1], flat[2 * i] = state, id, record
   end
   put(prefix .. 'p', flat)

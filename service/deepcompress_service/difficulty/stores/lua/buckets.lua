@@ -5,9 +5,12 @@ local function load_buckets(prefix, run)
   run.buckets = {}
   for key, value in pairs(pairs_of(prefix .. 't')) do
     local generation, size, passes = string.match(key, '^(%d+):(%d+):(%d+)$')
-    local n = numbers(value)
-    run.buckets[key] = {generation = tonumber(generation), size = tonumber(size), passes = tonumber(passes), groups = n[1],
-                    truncated = n[2], tokens = n[3], tokens_count = n[4], correct = n[5], correct_count = n[6]}
+    local groups, truncated, tokens, tokens_count, correct, correct_count =
+      string.match(value, '^(%d+),(%d+),(%d+),(%d+),(%d+),(%d+)$')
+    run.buckets[key] = {generation = tonumber(generation), size = tonumber(size), passes = tonumber(passes),
+                        groups = tonumber(groups), truncated = tonumber(truncated), tokens = tonumber(tokens),
+                        tokens_count = tonumber(tokens_count), correct = tonumber(correct),
+                        correct_count = tonumber(correct_count)}
   end
   return run.buckets
 end
@@ -43,8 +46,8 @@ local function save_buckets(prefix, buckets)
   for key, c in pairs(buckets) do
     if c.changed then
       flat[#flat + 1] = key
-      flat[#flat + 1] = table.concat({integer(c.groups), integer(c.truncated), integer(c.tokens),
-                                      integer(c.tokens_count), integer(c.correct), integer(c.correct_count)}, ',')
+      flat[#flat + 1] = string.format('%.0f,%.0f,%.0f,%.0f,%.0f,%.0f', c.groups, c.truncated, c.tokens, c.tokens_count,
+                                      c.correct, c.correct_count)
     end
   end
   put(prefix .. 't', flat)

@@ -14,7 +14,6 @@
 local PAIR, PAIR_BYTES = '<BI2I2I2I2', 9
 local PORTION, NO_PORTION, MOST_BYTES = 240, '\240\0', 96
 local WHOLE_TALLY = TALLY .. string.sub(PAIR, 2) -- of a problem whose lengths have no portions; then these
-local WHOLE_RECORD = STATE .. string.sub(WHOLE_TALLY, 2)
 local NO_LENGTHS = '\0\0\0\0'
 local HAS_LENGTHS = 4 -- flag of a group's record
 local OBSERVED_LENGTHS = 2 -- flag of an observed group
@@ -174,8 +173,8 @@ local function take_dense(visits, least, greatest)
 end
 
 -- The end of a problem's record, with all portions and the step before them counted, so that it has none; as it is while
--- they take less than half of it.
-function fold_portions(record)
+-- they take less than half of it. For every form of the end.
+local function fold_any(record)
   local places, numbers, at = portions_of(record, RECORD_BYTES)
   if 2 * at < RECORD_BYTES + #record then return string.sub(record, RECORD_BYTES + 1) end
   local visits, least, greatest, added = add_base(record, at)
@@ -191,6 +190,59 @@ function fold_portions(record)
     end
   end
   return take_dense(visits, least, greatest)
+end
+
+-- Counts with one for the bin of place `place`, which is before the first or behind the last of them; and the new `shift`.
+local function widened(counts, place, shift)
+  local wide, more = {}, math.max(0, 1 - place)
+  for i = 1, math.max(#counts, place) + more do wide[i] = counts[i - more] or 0 end
+  wide[place + more] = 1
+  return wide, shift + more
+end
+
+-- The same. The usual case, portions before counts of one byte each or before nothing, takes half of the time.
+function fold_portions(record)
+  if #record > RECORD_BYTES + 1200 then return fold_any(record) end -- Lua's stack bounds the results of one call
+  local byte = string.byte
+  local bytes, starts, n, at = {byte(record, RECORD_BYTES + 1, -1)}, {}, 0, 1
+  local high = bytes[1]
+  while high and high >= PORTION do
+    n = n + 1
+    starts[n] = at
+    at = at + 2 + 256 * (high - PORTION) + bytes[at + 1]
+    high = bytes[at]
+  end
+  if 2 * at - 2 < #bytes or high and high ~= DENSE then return fold_any(record) end
+  local visits, counts = bytes[at + 1] or 0, {byte(record, RECORD_BYTES + at + 4, -1)}
+  local shift = 1 - (bytes[at + 2] or 0) -- the count of a bin is at bin + shift
+  for i = n, 1, -1 do
+    local from, to = starts[i] + 2, (starts[i + 1] or at) - 1
+    for j = from, to do
+      local place = bytes[j] + shift
+      local count = counts[place]
+      if count then
+        counts[place] = count + 1
+      else
+        counts, shift = widened(counts, place, shift)
+      end
+    end
+    if from <= to then
+      visits = visits + 1
+      if visits == HALVED_AFTER then
+        visits = 0
+        for j = 1, #counts do
+          local count = counts[j]
+          counts[j] = (count - count % 2) / 2
+        end
+      end
+    end
+  end
+  local first, last = 1, #counts
+  while counts[last] == 0 do last = last - 1 end
+  while first < last and counts[first] == 0 do first = first + 1 end
+  local done, packed = pcall(string.char, DENSE, visits, last > 0 and first - shift or 0, last + 1 - first,
+                             unpack(counts, first, last))
+  return done and packed or fold_any(record) -- a count over 255 has two bytes
 end
 
 -- Visits, lengths before the step of the tally, and those added, from the end of a record, behind its first `at` bytes.

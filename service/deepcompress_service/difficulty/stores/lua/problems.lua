@@ -27,30 +27,34 @@ local function counted_ratio(run, raw)
   return math.floor(ratio * RATIO_ONE + 0.5)
 end
 
--- A problem after the step of its tally, packed, from the values of its RECORD.
-local function folded(weight, level, attempts, passes, ratio, _, _, turns, flags, shortest, sum, count, _, tstep,
-                      tattempts, tpasses, tshortest, tsum, tcount)
-  local last = tpasses / tattempts
-  local beta, before = last - level, math.floor(flags / 4)
-  local side = beta > 0 and 1 or beta < 0 and 2 or before
-  if before ~= 0 and side ~= before then turns = turns + 1 end
-  if tshortest < shortest then shortest = tshortest end
-  if flags % 2 == 1 then ratio = (1 - weight) * ratio + weight * last else ratio = last end
-  return struct.pack(STATE, attempts + tattempts, passes + tpasses, ratio, last, beta, turns, 3 + 4 * side, shortest,
-                     sum + tsum, count + tcount, tstep)
-end
-
-local function fold(raw, weight, level)
-  local _, tattempts = struct.unpack('<dI4', raw, STATE_BYTES + 1)
-  if tattempts == 0 then return string.sub(raw, 1, STATE_BYTES) end
-  return folded(weight, level, struct.unpack(RECORD, raw))
-end
-
 -- The level at the end of a step that is not open, 0 where there is none. Anchored: looked for from the line's end, the
 -- last of its four parts takes Lua some twenty times as long, and a request may ask for as many steps as it has groups.
 local function level_of(prefix, step)
   local text = step >= 0 and call('HGET', prefix .. 'h', integer(step))
   return text and tonumber(string.match(text, '^[^|]*|[^|]*|[^|]*|([^| ]+)')) or 0
+end
+
+-- A problem's state without the groups of the open step (nil: with all of its record), packed; and the step of its tally.
+-- `levels` has the levels by step that were read so far.
+local function state_before(prefix, raw, weight, levels, open)
+  local attempts, passes, ratio, _, _, turns, flags, shortest, sum, count, _, step, newest, newest_passes, newest_shortest,
+        newest_sum, newest_count = struct.unpack(RECORD, raw)
+  if newest == 0 or step == open then return string.sub(raw, 1, STATE_BYTES), step end
+  local level = levels[step]
+  if not level then
+    level = level_of(prefix, step)
+    levels[step] = level
+  end
+  local last, known = newest_passes / newest, flags % 2 == 1
+  local beta, side = last - level, (flags - flags % 4) / 4
+  if beta ~= 0 then
+    local now = beta > 0 and 1 or 2
+    if side ~= 0 and side ~= now then turns = turns + 1 end
+    side = now
+  end
+  if newest_shortest < shortest then shortest = newest_shortest end
+  return struct.pack(STATE, attempts + newest, passes + newest_passes, known and (1 - weight) * ratio + weight * last or last,
+                     last, beta, turns, 3 + 4 * side, shortest, sum + newest_sum, count + newest_count, step), step
 end
 
 -- Problems as they stood before a step, packed, by id, following their records back through the undo of later steps;
@@ -69,8 +73,7 @@ local function problems_before(prefix, run, step, ids)
         states[id], lengths[id] = string.sub(r.raw, 1, STATE_BYTES), before
       else
         visits, lengths[id] = folded_lengths(visits, before, added)
-        levels[r.tstep] = levels[r.tstep] or level_of(prefix, r.tstep)
-        states[id] = fold(r.raw, run.config.problem_weight, levels[r.tstep])
+        states[id] = state_before(prefix, r.raw, run.config.problem_weight, levels)
       end
     end
   end

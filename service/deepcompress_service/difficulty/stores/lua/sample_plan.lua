@@ -22,8 +22,9 @@ if refusal then return refusal end
 if not run then return {1, 'unknown-run'} end
 if run.kind == 'stepless' then return {1, 'step-kind-mismatch', run.kind} end
 if not run.indexed then return {1, 'no-dataset'} end
-local record, pending, generation = unpack(call('HMGET', prefix .. 'ds', 'record', 'pending', 'generation'))
-if not has_index(prefix) then return {1, 'run-damaged', 'data set'} end
+local record, priors, pending, generation =
+  unpack(call('HMGET', prefix .. 'ds', 'record', 'priors', 'pending', 'generation'))
+if not indexed_problems(prefix, record, priors) then return {1, 'run-damaged', 'data set'} end
 local fields = call('HGETALL', prefix .. 'm')
 local recorded = call('HGET', prefix .. 'sm', step)
 if recorded then

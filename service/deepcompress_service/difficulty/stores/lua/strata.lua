@@ -38,14 +38,19 @@ local function touched_by(prefix, step)
   return ids
 end
 
--- True if the index has all problems of the data set and their priors, and counts all: none of its keys was evicted or
--- deleted.
+-- The number of problems of the data set if the index has all of them and their priors: neither key was evicted or deleted.
+-- Else nil.
+local function indexed_problems(prefix, record, priors)
+  if not record or priors and call('HLEN', prefix .. 'dp') ~= tonumber(priors) then return nil end
+  local problems = cjson.decode(record).problems
+  return call('ZCARD', prefix .. 'dx') == problems and problems or nil
+end
+
+-- True if the index has all problems and priors, and counts all: none of its keys was evicted or deleted.
 local function has_index(prefix)
-  local record, priors = unpack(call('HMGET', prefix .. 'ds', 'record', 'priors'))
-  if not record or priors and call('HLEN', prefix .. 'dp') ~= tonumber(priors) then return false end
-  local problems, counted = cjson.decode(record).problems, 0
+  local problems, counted = indexed_problems(prefix, unpack(call('HMGET', prefix .. 'ds', 'record', 'priors'))), 0
   for _, n in ipairs(call('HVALS', prefix .. 'dn')) do counted = counted + n end
-  return counted == problems and call('ZCARD', prefix .. 'dx') == problems
+  return counted == problems
 end
 
 -- The index changed, or the last closed step: a sample that was begun before is drawn again.

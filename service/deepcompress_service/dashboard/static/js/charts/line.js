@@ -142,6 +142,11 @@ export class LineChart extends Chart {
     return `Steps ${this.rows[0].step} to ${last.step}. At step ${last.step}: ${now}.`;
   }
 
+  /** True if one of these rows has a value of a series. */
+  known(rows) {
+    return rows.some((row) => this.spec.series.some((one) => (one.value(row) ?? null) !== null));
+  }
+
   get drawn() {
     return this.spec.series.filter((one) => !this.hiddenSeries.has(one.key));
   }
@@ -156,7 +161,7 @@ export class LineChart extends Chart {
     }
     const range = extent(values, this.spec.around ?? 1);
     this.box = null;
-    if (!range) return this.nothing(this.axis === "time" && this.all.length ? "This replica does not have the times of these steps." : (this.spec.nothing ?? "No data yet."));
+    if (!range) return this.nothing(this.absence());
     const [low, high] = this.spec.domain ? this.spec.domain(...range) : range;
     const box = (this.box = { left: 48, right: this.width - 10, top: 10, bottom: this.height - 42 });
     const first = this.place(this.rows[0]);
@@ -179,6 +184,12 @@ export class LineChart extends Chart {
       parts.push(s("rect", { class: "selected", x: from, width: to - from, y: box.top, height: box.bottom - box.top }));
     }
     return parts;
+  }
+
+  /** The reason why nothing is drawn. */
+  absence() {
+    if (this.axis === "time" && this.all.length && !this.rows.length) return "This replica does not have the times of these steps.";
+    return this.known(this.rows) ? "All series are hidden." : (this.spec.nothing ?? "No data yet.");
   }
 
   /** A step without a value interrupts the line. `raw`: the values behind a smoothed line. */
@@ -204,8 +215,9 @@ export class LineChart extends Chart {
 
   /** The value of a row, and the smoothed one where lines are smoothed. */
   value(one, index) {
-    const text = this.spec.format(one.value(this.rows[index]));
-    return this.smooth ? `${text} (${this.spec.format(this.lines.get(one.key)[index])})` : text;
+    const value = one.value(this.rows[index]) ?? null;
+    const text = this.spec.format(value);
+    return this.smooth && value !== null ? `${text} (${this.spec.format(this.lines.get(one.key)[index])})` : text;
   }
 
   places() {

@@ -19,7 +19,7 @@ const HINTS = {
 };
 const TABLE_STEPS = 10;
 const cell = (label, value) => h("td", { "data-label": label }, value);
-/** Charts that are left out where every value is 0. */
+/** Charts that are left out also where every value is 0. */
 const SPARSE = ["truncated", "no_answer", "undecided", "unchecked", "length", "length_share"];
 
 export function compareView(names, hooks) {
@@ -38,7 +38,7 @@ export function compareView(names, hooks) {
       dashed: i % 2 === 1,
       value: (row) => (row.of[run] === undefined ? undefined : metric.value(row.of[run])),
     }));
-    const chart = new LineChart({ ...metric, title, hint: HINTS[key] ?? "", file: "compare", series, zoom: range.zoom, nothing: "No figures of these runs on this replica." });
+    const chart = new LineChart({ ...metric, title, hint: HINTS[key] ?? "", file: "compare", series, zoom: range.zoom });
     chart.smooth = smoothing.value;
     return chart;
   });
@@ -90,9 +90,9 @@ export function compareView(names, hooks) {
     const empty = [];
     charts.forEach((chart, i) => {
       const { value } = METRICS[DRAWN[i]];
-      chart.root.hidden = SPARSE.includes(DRAWN[i]) && !shown.some((row) => Object.values(row.of).some((one) => value(one)));
+      chart.update(shown);
+      chart.root.hidden = SPARSE.includes(DRAWN[i]) ? !shown.some((row) => Object.values(row.of).some((one) => value(one))) : !chart.known(shown);
       if (chart.root.hidden) empty.push(chart.spec.title.toLowerCase());
-      else chart.update(shown);
     });
     left.textContent = empty.length && shown.length ? `Zero or not known in these steps: ${empty.join(", ")}.` : "";
     drawTable(all);

@@ -55,7 +55,7 @@ export function runView(run, hooks) {
     remove,
   );
 
-  const line = (title, hint, metrics, more, nothing = "This replica has seen no step of this run.") => {
+  const line = (title, hint, metrics, more, nothing) => {
     const drawn = metrics.map(([key, look]) => series(key, look));
     const chart = new LineChart({ ...drawn[0], title, hint, series: drawn, file: run, more, nothing, zoom: range.zoom });
     chart.smooth = smoothing.value;
@@ -90,21 +90,16 @@ export function runView(run, hooks) {
       "Share of the advantages' variance that the length term makes, and of the correct rollouts with a negative advantage. Below 2% nothing becomes shorter.",
       [["pushed_down", { colour: "wrong", thin: true, dashed: true }], ["length_share", { colour: "level" }]],
       (row) => [["groups with a signal", percent(METRICS.effective.value(row), 0)]],
-      "Not known: no step on this replica.",
     ),
     line(
       "Direction of the update",
       "Expected drift: below 0 the update makes answers shorter. Length and correctness: above 0 longer answers are right more often.",
       [["length_correctness", { colour: "ratio", thin: true, dashed: true }], ["drift", { colour: "level" }]],
-      undefined,
-      "Not known: no step on this replica.",
     ),
     line(
       "Length by pass ratio",
       "Mean tokens of the groups on this replica. If hard groups lose their long answers, accuracy falls there next.",
       [["low_tokens", { colour: "hard" }], ["high_tokens", { colour: "simple", dashed: true }]],
-      undefined,
-      "No token lengths yet.",
     ),
     line(
       "Groups by kind",
@@ -124,9 +119,7 @@ export function runView(run, hooks) {
     "Versions of the policy between the oldest tokens of a group and the trainer, as the requests name them.",
     [["largest_age", { colour: "hard", thin: true }], ["age", { colour: "level" }]],
     (row) => [["too old", count(row.too_old_groups ?? 0)], ["discarded", count(row.discarded_groups ?? 0)]],
-    "No ages yet.",
   );
-  ages.root.hidden = true;
   lines.push(ages);
   const sources = new SourceChart(run, smoothing.value, range.zoom);
   sources.axis = axis;
@@ -152,6 +145,8 @@ export function runView(run, hooks) {
     }),
   });
   rewards.part = part;
+  for (const chart of [...lines.slice(2), rewards]) chart.root.hidden = true;
+  const left = h("p", { class: "wide sub left-out" });
   const problems = new Problems(run, () => hooks.state("key"));
   const verdicts = new VerdictList("Latest verdicts", "A sample of each request to this replica, and recent unreadable or undecided answers.");
 
@@ -161,17 +156,24 @@ export function runView(run, hooks) {
     h("div", { class: "head" }, h("h1", null, visible(run)), chips, sub, times),
     figures,
     notices,
-    h("div", { class: "grid" }, controls, folded([...lines, sources, distribution, rewards].map((chart) => chart.root)), problems.root, verdicts.root),
+    h("div", { class: "grid" }, controls, folded([...lines, sources, distribution, rewards].map((chart) => chart.root)), left, problems.root, verdicts.root),
   );
 
   function drawSteps() {
     const all = steps.rows();
     const shown = range.of(all);
     for (const chart of lines) chart.update(shown);
-    ages.root.hidden = !all.some((row) => row.largest_age !== undefined);
+    for (const chart of lines.slice(2)) chart.root.hidden = !chart.known(shown);
     sources.update(shown);
+    drawLeftOut(shown.length > 0);
     drawFigures(all);
     drawTimes();
+  }
+
+  /** Name the charts that are left out, since this replica has no figures for them. */
+  function drawLeftOut(trained) {
+    const missing = [...lines, rewards].filter((chart) => chart !== ages && chart.root.hidden).map((chart) => chart.spec.title.toLowerCase());
+    left.textContent = missing.length && trained ? `Not known in these steps: ${missing.join(", ")}. This replica has such figures of the runs that were active last, since its start.` : "";
   }
 
   function drawTimes() {
@@ -223,6 +225,8 @@ export function runView(run, hooks) {
       ? `Step ${count(activity.step)}${activity.seen_points > points.length ? `, ${count(points.length)} of ${count(activity.seen_points)} rollouts` : ""}. Mean ${mean}.`
       : "Rollouts of the current step on this replica.";
     rewards.update(points, activity?.step ?? null);
+    rewards.root.hidden = !points.length;
+    drawLeftOut(steps.stored.size > 0);
     const notice = (slug, text, when) => h("p", { class: "notice" }, h("b", null, slug), h("span", null, visible(text), when ? h("span", { class: "when" }, ` ${when}`) : ""));
     const earlier = (activity?.earlier_warnings ?? []).map((one) => notice(one.slug, one.text, one.first_step === one.last_step ? `(step ${count(one.last_step)})` : `(steps ${count(one.first_step)} to ${count(one.last_step)})`));
     notices.replaceChildren(
