@@ -27,9 +27,9 @@ _SEVERAL_JOINED = re.compile(r"[A-J]{2,6}")
 
 
 def several_choices(text: str) -> str | None:
-    """Return the letters of several choices in ascending order, "ABD" for "A, B and D", or None.
+    """Return the letters of several choices in ascending order, "ACD" for "A, C and D", or None.
 
-    Letters without separators are choices only in ascending order: ABD, and not CAB.
+    Letters without separators are choices only in ascending order: ACD, and not CAB.
     """
     if len(text) > 64 or text.islower() or text.isdigit():
         return None

@@ -248,7 +248,7 @@ def _unit(s: Stream, one: bool = False) -> str | None:
             s.position += 1
             if lower == "light" and s.peek().value.lower() in ("year", "years"):
                 s.position += 1
-                unit, lower = None, "lightyears"
+                unit, lower = None, "light-years"
             if unit is None:
                 unknown.append(lower)
                 operator, scale = "", 1
