@@ -73,7 +73,7 @@ _DENIALS = (
 """The last words of a denial before a box, other than "the wrong answer is"."""
 _AFTER_DIRECTION = (" of", " about", " exactly")
 """The last words before a box after a direction: a loss of about."""
-_SCALING = ("wice", "hrice", "alf", "ouble", "riple")
+_SCALING = ("Twice", "twice", "hrice", "alf", "ouble", "riple")
 _OR = (" or", "{or", "OR")
 ENDINGS = (" is", *_DENIALS, *_AFTER_DIRECTION, *_SCALING, *_OR)
 """The last words before a box that matter even if no words follow it."""

@@ -34,7 +34,8 @@ _WITHDRAWN = re.compile(
     re.IGNORECASE,
 )
 _WORDS = (
-    "nswer", "rong", "orrect", "ait", "ctually", "orry", "ops", "meant", "Rather", "rather", "istake", "No", "no,", "But", "but",
+    "nswer", "rong", "orrect", "ait", "ctually", "orry", "ops", "meant", "Rather", "rather", "istake", "No", "no,",
+    "But", "but",
     "mm", "that",
     "right",
 )  # fmt: skip
