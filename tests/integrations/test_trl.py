@@ -5,6 +5,7 @@ got is held against a reference computation from what the trainer sent.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import pickle
@@ -27,6 +28,7 @@ from . import live, reference
 from .pages import ROOT, blocks
 
 trl = pytest.importorskip("trl", reason="needs TRL: python tests/integrations/run_real.py trl")
+psutil = pytest.importorskip("psutil", reason="needs psutil, which accelerate brings")
 
 pytestmark = pytest.mark.timeout(1200)  # importing torch and TRL takes minutes where the machine is busy
 
@@ -41,23 +43,59 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[live.Service]:
         yield running
 
 
-def train(folder: Path, url: str, run: str, *options: str, processes: int = 1) -> list[dict[str, Any]]:
-    """Run the script; what each rank wrote down."""
+def start(
+    folder: Path, url: str, run: str, *options: str, processes: int = 1, name: str = "out"
+) -> subprocess.Popen[bytes]:
+    """Start the script, alone or by torchrun."""
     folder.mkdir(exist_ok=True)
     alone = [sys.executable]
     port = str(live.free_port())
     together = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     launch = alone if processes == 1 else [*together, "--master-port", port]
-    done = subprocess.run(
-        [*launch, str(SCRIPT), "--out", str(folder / "out"), "--url", url, "--name", run, *options],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    with (folder / f"{name}.log").open("wb") as log:
+        return subprocess.Popen(
+            [*launch, str(SCRIPT), "--out", str(folder / name), "--url", url, "--name", run, *options],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)},
+        )
+
+
+def train(folder: Path, url: str, run: str, *options: str, processes: int = 1) -> list[dict[str, Any]]:
+    """Run the script to its end; what each rank wrote down."""
+    process = start(folder, url, run, *options, processes=processes)
+    try:
+        assert process.wait(900) == 0, (folder / "out.log").read_text()[-4000:]
+    finally:
+        kill(process)
     return [json.loads((folder / f"out.{rank}.json").read_text()) for rank in range(processes)]
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a training at once, with its workers, which torchrun starts in sessions of their own."""
+    if process.poll() is None:
+        parent = psutil.Process(process.pid)
+        for one in [*parent.children(recursive=True), parent]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.wait(60)
+
+
+def calls_of(folder: Path, name: str, processes: int) -> list[Call]:
+    """The calls that all ranks have written down, each joined over the ranks."""
+    files = [folder / f"{name}.{rank}.calls" for rank in range(processes)]
+    ranks = [[json.loads(line) for line in file.read_text().splitlines()] for file in files if file.exists()]
+    return joined(ranks) if len(ranks) == processes else []
+
+
+def joined(ranks: list[list[Call]]) -> list[Call]:
+    """Each call of all ranks as one; a rank that was killed has none of the last."""
+    lists = ("prompts", "completions", "gold", "tokens", "rewards")
+    calls = []
+    for parts in zip(*ranks, strict=False):
+        assert len({(part["training"], part["step"]) for part in parts}) == 1
+        calls.append({**parts[0], **{name: [one for part in parts for one in part[name]] for name in lists}})
+    return calls
 
 
 def groups_of(call: Call, size: int) -> list[list[reference.Rollout]]:
@@ -132,13 +170,35 @@ def test_groups_split_over_two_processes_are_made_whole(service: live.Service, t
     """Two completions of each prompt on either rank: neither holds a whole group."""
     ranks = train(tmp_path, service.url, "two", "--per-device", "2", "--eval", processes=2)
     assert [len(rank["calls"]) for rank in ranks] == [6, 6]
-    gathered = []
-    for mine, theirs in zip(ranks[0]["calls"], ranks[1]["calls"], strict=True):
-        assert (mine["training"], mine["step"]) == (theirs["training"], theirs["step"])
-        assert not mine["training"] or len(mine["rewards"]) == 2
-        joined = {key: mine[key] + theirs[key] for key in ("completions", "gold", "tokens", "rewards")}
-        gathered.append({**joined, **{key: mine[key] for key in ("training", "step", "size")}})
-    check(gathered, service.url, "two")
+    assert {len(call["rewards"]) for rank in ranks for call in rank["calls"] if call["training"]} == {2}
+    check(joined([rank["calls"] for rank in ranks]), service.url, "two")
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_killed_training_resumes_at_its_checkpoint(service: live.Service, tmp_path: Path, processes: int) -> None:
+    """Killed at once, later than its checkpoint: the steps in between are forgotten, and counted again once."""
+    run, options = f"killed-{processes}", ("--per-device", str(8 // processes**2))
+    checkpoint = tmp_path / "checkpoints" / "checkpoint-2"
+    first = start(tmp_path, service.url, run, "--steps", "400", *options, processes=processes, name="first")
+
+    def late() -> bool:
+        assert first.poll() is None, (tmp_path / "first.log").read_text()[-4000:]
+        return (checkpoint / "trainer_state.json").exists() and len(calls_of(tmp_path, "first", processes)) > 3
+
+    try:
+        live.wait_for("two steps after the checkpoint", late, 600)
+    finally:
+        kill(first)
+    before = Client(service.url).run(run, join=True)
+    assert len(before.history().steps) > 3
+    train(tmp_path, service.url, run, "--steps", "6", *options, "--resume", str(checkpoint), processes=processes)
+    kept = [call for call in calls_of(tmp_path, "first", processes) if call["step"] < 2]
+    again = calls_of(tmp_path, "out", processes)
+    assert [call["step"] for call in again] == [2, 3, 4, 5]
+    check([*kept, *again], service.url, run)
+    after = Client(service.url).run(run, join=True)
+    assert after.epoch == before.epoch + 1
+    assert [entry.step for entry in after.history().steps] == list(range(6))
 
 
 def test_a_new_training_of_the_same_name_is_not_paid_against_old_levels(
@@ -253,15 +313,8 @@ def choose_and_resume(url: str, tmp_path: Path, processes: int) -> None:
     opened = Client(url).run(run, join=True)
     assert opened.dataset().problems == 8
 
-    def joined(ranks: list[dict[str, Any]]) -> list[Call]:
-        lists = ("prompts", "completions", "tokens", "gold", "rewards")
-        calls = [one["calls"] for one in ranks]
-        return [
-            {**parts[0], **{name: [x for part in parts for x in part[name]] for name in lists}}
-            for parts in zip(*calls, strict=True)
-        ]
-
-    calls = [*(call for call in joined(first) if call["step"] < 2), *joined(second)]
+    before, after = (joined([rank["calls"] for rank in ranks]) for ranks in (first, second))
+    calls = [*(call for call in before if call["step"] < 2), *after]
     assert [call["step"] for call in calls] == [0, 1, 2, 3, 4]
     check(calls, url, run)
     for call in calls[2:]:  # the samples of the steps before the resume are those of the same state
@@ -273,7 +326,7 @@ def choose_and_resume(url: str, tmp_path: Path, processes: int) -> None:
 
 
 def test_the_lines_of_the_page_and_the_example(service: live.Service, tmp_path: Path) -> None:
-    def start(*command: str) -> None:
+    def finish(*command: str) -> None:
         done = subprocess.run(
             [sys.executable, *command],
             capture_output=True,
@@ -285,7 +338,7 @@ def test_the_lines_of_the_page_and_the_example(service: live.Service, tmp_path: 
         )
         assert done.returncode == 0, done.stderr[-4000:]
 
-    start("-c", LINES + blocks("trl")[0], str(tmp_path))
+    finish("-c", LINES + blocks("trl")[0], str(tmp_path))
     assert [entry.step for entry in Client(service.url).run("my-run", join=True).history().steps] == [0, 1]
 
     rows = [{"question": f"what is {n} ?", "answer": f"so it is #### {n}"} for n in range(4)]
@@ -293,7 +346,7 @@ def test_the_lines_of_the_page_and_the_example(service: live.Service, tmp_path: 
     data.write_text("\n".join(map(json.dumps, rows)))
     options = ["--plain", "--cpu", "--steps", "2", "--generations", "4", "--max-tokens", "8"]
     files = ["--data", str(data), "--model", str(tmp_path), "--out", str(tmp_path / "trained")]
-    start("examples/trl_grpo.py", "--run", "example", *files, *options)
+    finish("examples/trl_grpo.py", "--run", "example", *files, *options)
     assert [entry.step for entry in Client(service.url).run("example", join=True).history().steps] == [0, 1]
 
 

@@ -1,5 +1,6 @@
 """A GRPO training of some steps with a tiny random model, as a script: run alone or by torchrun, with the clone in
-PYTHONPATH. The arguments and the results of the reward, and the log, go to OUT.RANK.json.
+PYTHONPATH. The arguments and the results of the reward, and the log, go to OUT.RANK.json, and each call at once to
+OUT.RANK.calls, which a killed training leaves.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Recording(DeepCompressReward):
     """Also writes down each call and its answer."""
 
     calls: list[dict[str, Any]]
+    file: Path
     undecided: bool
 
     def _verify(self, *args: Any) -> list[Any]:
@@ -50,6 +52,8 @@ class Recording(DeepCompressReward):
                 "logs_metrics": "log_metric" in kwargs,
             }
         )
+        with self.file.open("a") as file:
+            file.write(json.dumps(self.calls[-1]) + "\n")
         return rewards
 
 
@@ -92,6 +96,9 @@ def main() -> None:
     )
     CurriculumTrainer.chosen_by = reward
     reward.calls = []
+    rank = int(os.environ.get("RANK", "0"))
+    reward.file = asked.out.with_suffix(f".{rank}.calls")
+    reward.file.unlink(missing_ok=True)
     reward.undecided = asked.undecided
     # Fields of newer versions of TRL.
     newer = {"num_generations_eval": 2}
@@ -127,7 +134,6 @@ def main() -> None:
     reward.attach(trainer)
     trainer.train(resume_from_checkpoint=asked.resume)
     advantages = list(getattr(trainer, "_logs", {}).get("advantages", ()))
-    rank = int(os.environ.get("RANK", "0"))
     logs = [entry for entry in trainer.state.log_history if "reward" in entry or "eval_reward" in entry]
     asked.out.with_suffix(f".{rank}.json").write_text(
         json.dumps({"calls": reward.calls, "logs": logs, "advantages": advantages})

@@ -29,9 +29,13 @@ from typing import Any
 
 import torch
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
-from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage, register_adv_est
 from verl.utils.skip import SkipManager
+
+try:
+    from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
+except ModuleNotFoundError:  # verl before 0.9.1
+    CheckpointCallback = None
 
 from .._async_client import AsyncClient
 from .._client import Client, Run
@@ -313,6 +317,11 @@ def check(config: FrameworkObject, settings: Settings) -> None:
         wrong.append("algorithm.use_kl_in_reward=false is needed: a KL term in the reward would hide the outcome")
     if config.reward.reward_model.enable:
         wrong.append("reward.reward_model.enable=false is needed: a reward model would be used instead")
+    if CheckpointCallback is None and trainer.get("checkpoint_callback_class"):
+        wrong.append(
+            "trainer.checkpoint_callback_class: verl before 0.9.1 calls none, so leave it out; a training can then "
+            "resume at most keep_steps steps back"
+        )
     for key in ("train_files", "val_files"):
         wrong += _splits_missing(key, config.data.get(key), settings)
     if wrong:
@@ -467,7 +476,7 @@ def _run(settings: Settings) -> tuple[Run, bool]:
     return _runs[settings.run]
 
 
-class DeepCompressCheckpoint(CheckpointCallback):  # type: ignore[misc]
+class DeepCompressCheckpoint(CheckpointCallback or object):  # type: ignore[misc]
     """Saves the difficulty state with verl's checkpoints, so that a training can resume from an old one.
 
     ``+trainer.checkpoint_callback_class=deepcompress_client.integrations.verl.DeepCompressCheckpoint``
