@@ -19,6 +19,7 @@ from .wire import (
     ObserveRequest,
     ScoreAnswer,
     ScoredGroup,
+    ScoreGroup,
     ScoreRequest,
     ShapeAnswer,
     ShapeGroup,
@@ -104,7 +105,8 @@ def _check_count(answer: Sequence[object], expected: int, what: str) -> None:
 def _check_groups(answer: ShapeAnswer | ScoreAnswer, request: ShapeRequest | ScoreRequest) -> None:
     """Check that each group has one value for each rollout: others would be paid to the wrong rollouts."""
     _check_count(answer.groups, len(request.groups), "groups")
-    for index, (group, sent) in enumerate(zip(answer.groups, request.groups, strict=True)):
+    groups: Sequence[ShapeGroup | ScoreGroup] = request.groups
+    for index, (group, sent) in enumerate(zip(answer.groups, groups, strict=True)):
         for values in (group.rewards, group.correct, group.trainable, *vars(group.components).values()):
             _check_count(values, len(sent.rollouts), f"values of group {index}")
 
