@@ -82,7 +82,9 @@ TARGETS = {
         ("service/deepcompress_service/admission/limits.py",),
         ("tests/api/test_admission.py", "tests/remote/test_gate.py"),
     ),
-    "auth": Target(("service/deepcompress_service/api/auth.py",), ("tests/api/test_auth.py",)),
+    "auth": Target(
+        ("service/deepcompress_service/api/auth.py",), ("tests/api/test_auth.py", "tests/api/test_secret_files.py")
+    ),
     "units": Target(
         ("service/deepcompress_verify/compare/units.py",),
         tuple(f"tests/verification/test_{name}.py" for name in ("units", "rules", "judgement")),

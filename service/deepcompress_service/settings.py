@@ -187,6 +187,8 @@ class Settings(BaseSettings):
             raise ValueError(
                 "one of the keys is empty: is a variable in it unset? An empty key would open the service"
             )
+        if not all(map(is_sendable, stripped)):
+            raise ValueError(f"one of the keys {KEY_RULE}")
         return stripped
 
     @field_validator("allowed_hosts", mode="before")
@@ -218,9 +220,11 @@ class Settings(BaseSettings):
 
     @field_validator("state_password_file", "metrics_key_file")
     @classmethod
-    def _has_text(cls, file: Path | None) -> Path | None:
+    def _has_text(cls, file: Path | None, info: ValidationInfo) -> Path | None:
         if file is not None:
-            read_secret(file)
+            secret = read_secret(file)
+            if info.field_name == "metrics_key_file" and not is_sendable(secret):
+                raise ValueError(f"the key in {file} {KEY_RULE}")
         return file
 
     @field_validator("store_replicas", mode="before")
@@ -270,6 +274,15 @@ class Settings(BaseSettings):
 
 _HOST_PATTERN = re.compile(r"\*|(\*\.)?[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?")
 """A host name, an IPv4 or IPv6 address, all names below a domain, or all hosts."""
+
+
+KEY_RULE = "is not printable ASCII without a space at either end, so no header can carry it"
+_KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
+
+
+def is_sendable(key: str) -> bool:
+    """Return True if a header can carry the API key: another one would never be accepted."""
+    return _KEY.fullmatch(key) is not None
 
 
 MAX_SECRET_BYTES = 1 << 16

@@ -11,7 +11,13 @@ import pytest
 from fastapi import Request
 from prometheus_client import REGISTRY
 
-from deepcompress_service.admission.limits import AdmissionError, FairScheduler, InflightLimiter, Reservation
+from deepcompress_service.admission.limits import (
+    AdmissionError,
+    FairScheduler,
+    InflightLimiter,
+    KeyedSlots,
+    Reservation,
+)
 from deepcompress_service.api.context import Context, run_scheduled
 from deepcompress_service.api.errors import ApiError, from_admission
 
@@ -131,6 +137,38 @@ def test_a_body_that_is_alone_may_take_more_than_the_limit() -> None:
     assert limiter.bytes == 0
 
 
+@pytest.mark.parametrize(
+    ("held", "operator", "most"),
+    [
+        # 10 places: 4 for a key, 2 for operators alone.
+        ({}, False, 4),
+        ({"it": 3}, False, 1),
+        ({"it": 4}, False, 0),
+        ({"a": 4, "b": 2}, False, 2),
+        ({"a": 4, "b": 4}, False, 0),
+        ({"a": 4, "b": 4}, True, 2),
+        ({"a": 4, "b": 4, "it": 2}, True, 0),
+        ({}, True, 10),
+    ],
+    ids=str,
+)
+def test_places_of_readers_are_bounded_in_all_and_by_key(held: dict[str, int], operator: bool, most: int) -> None:
+    slots = KeyedSlots(10, 4, 2, lambda: LookupError("full"))
+    with ExitStack() as stack:
+        for key, places in held.items():
+            stack.enter_context(slots.admit(key, operator=True, places=places))
+        with pytest.raises(LookupError), slots.admit("it", operator=operator, places=most + 1):
+            pass
+        if most:
+            with slots.admit("it", operator=operator, places=most):
+                assert slots.count == sum(held.values()) + most
+        assert slots.count == sum(held.values())
+        if most:
+            with slots.admit("it", operator=operator):
+                assert slots.count == sum(held.values()) + 1
+    assert slots.count == 0
+
+
 def test_a_run_that_holds_its_share_of_bytes_leaves_room_for_others() -> None:
     async def scenario() -> None:
         scheduler = FairScheduler(max_active=8, max_waiting_per_run=100, max_bytes_per_run=10)
@@ -146,6 +184,34 @@ def test_a_run_that_holds_its_share_of_bytes_leaves_room_for_others() -> None:
             pass
 
     asyncio.run(scenario())
+
+
+def test_what_ends_leaves_the_rest_of_its_run_counted() -> None:
+    async def scenario() -> None:
+        scheduler = FairScheduler(max_active=8, max_waiting_per_run=100, max_bytes_per_run=10)
+        async with scheduler.slot("greedy", 6):
+            async with scheduler.slot("greedy", 4):
+                pass
+            with pytest.raises(AdmissionError):
+                async with scheduler.slot("greedy", 5):
+                    pass
+            async with scheduler.slot("greedy", 4):
+                pass
+
+    asyncio.run(scenario())
+
+
+def test_what_ends_leaves_the_rest_of_its_key_counted() -> None:
+    limiter = InflightLimiter(max_requests=4, max_bytes=100, max_body=100)
+    with limiter.admit(request_of(10, share="k")):
+        with limiter.admit(request_of(10, share="k")):
+            assert limiter.requests_of("k") == 2
+        assert (limiter.requests_of("k"), limiter.requests, limiter.bytes) == (1, 1, 10)
+        with pytest.raises(AdmissionError), limiter.admit(request_of(41, share="k")):
+            pass
+        with limiter.admit(request_of(40, share="k")), limiter.admit(request_of(50)):
+            assert (limiter.requests, limiter.bytes) == (3, 100)
+    assert (limiter.requests_of("k"), limiter.requests, limiter.bytes) == (0, 0, 0)
 
 
 def test_a_caller_that_hangs_up_leaves_the_line_and_its_work_undone() -> None:

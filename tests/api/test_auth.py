@@ -72,6 +72,26 @@ def test_health_needs_none(keyed: tuple[TestClient, Path]) -> None:
     assert client.get("/readyz").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("keys", "headers", "accepted"),
+    [
+        ((), {}, True),
+        ((), bearer("any"), True),
+        (("admin",), bearer("admin"), True),
+        (("admin",), basic("admin"), True),
+        (("admin",), bearer("other"), False),
+        (("admin",), {}, False),
+    ],
+    ids=str,
+)
+def test_only_a_valid_key_is_accepted_if_one_is_required(
+    keys: tuple[str, ...], headers: dict[str, str], accepted: bool
+) -> None:
+    sent = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    request = Request({"type": "http", "method": "GET", "path": "/readyz", "headers": sent})
+    assert auth.KeyRing(keys).accepts(request) is accepted
+
+
 def test_the_host_header_chooses_no_path(keyed: tuple[TestClient, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to 1.0, Starlette parses `request.url` from a text that begins with the Host header: here as it does."""
 
@@ -170,6 +190,12 @@ def test_keys_rotate_without_a_restart(keyed: tuple[TestClient, Path], monkeypat
         "[[key]]\nkey='a'\nname=1",
         "[[key]]\nkey='a'\naccess=[]",
         "[[key]]\nkey='a'\naccess='read'\n[[key]]\nkey='a'",
+        "[[key]]\nkey='a'\nname=''",
+        "[[key]]\nkey='a'\nname=\"x\\ny\"",
+        "[[key]]\nkey=' a'",
+        "[[key]]\nkey='k\u00e9y'",
+        "[[key]]\nkey='a'\nruns='team-*'",
+        "[[key]]\nkey='a'\nruns=' team-a-'",
         "#" * (1 << 20) + "\n[[key]]\nkey='a'",
     ],
     ids=lambda text: text[:40],
@@ -179,6 +205,18 @@ def test_a_bad_key_file_is_an_error_at_start_that_names_it(tmp_path: Path, text:
     file.write_text(text)
     with pytest.raises(auth.KeyFileError, match=r"keys\.toml"):
         auth.KeyRing((), file)
+
+
+@pytest.mark.parametrize(("size", "read"), [(auth.MAX_FILE_BYTES, True), (auth.MAX_FILE_BYTES + 1, False)])
+def test_a_key_file_of_the_largest_size_is_read_whole(tmp_path: Path, size: int, read: bool) -> None:
+    file = tmp_path / "keys.toml"
+    rows = "\n[[key]]\nkey='a'"
+    file.write_text("#" * (size - len(rows)) + rows)
+    if read:
+        assert auth.KeyRing((), file).describe().startswith("1 API keys")
+    else:
+        with pytest.raises(auth.KeyFileError, match=f"over {1 << 20} bytes"):
+            auth.KeyRing((), file)
 
 
 def test_a_key_in_its_own_header_changes_things(keyed: tuple[TestClient, Path]) -> None:

@@ -306,6 +306,8 @@ def test_a_port_in_use_is_named(cli: Cli, desk: Path) -> None:
         ("DEFAULT_RUN", '{"strategy": {"name": "no-such-thing"}}'),
         ("DEFAULT_RUN", '{"no_such_field": 1}'),
         ("STATE_URL", "mysql://x"),
+        ("STATE_URL", "sqlite:////"),
+        ("STATE_URL", "sqlite:///" + "x" * 5000),
         ("PORT", "eleven"),
         ("LOG_FORMAT", "prose"),
         ("WORKRES", "4"),

@@ -264,18 +264,26 @@ def test_mistakes_are_refused(service: live.Service, run: str) -> None:
 
 def test_what_waits_is_bounded() -> None:
     pytest.importorskip("fastapi", reason="needs the service's packages: the extra [service]")
-    from deepcompress_service.api.errors import ApiError
+    from deepcompress_service.admission.limits import AdmissionError
     from deepcompress_service.api.packed_rows import PackedRows
 
     few = PackedRows(max_rows=1)
     with few.keep({"response": "\ud800 text", "n": 1}) as kept:
         assert kept() == {"response": "\ud800 text", "n": 1}
-        with pytest.raises(ApiError, match="too many"), few.keep({}):
+        with pytest.raises(AdmissionError, match="too many"), few.keep({}):
             pass
     with few.keep({}) as kept:
         assert kept() == {}
-    with pytest.raises(ApiError, match="too many"), PackedRows(max_bytes=10).keep({"response": os.urandom(99).hex()}):
+    large = {"response": os.urandom(99).hex()}
+    with pytest.raises(AdmissionError, match="too many"), PackedRows(max_bytes=10).keep(dict(large)):
         pass
+    for rows in (PackedRows(max_rows=2), PackedRows(max_bytes=500)):  # a key for some runs takes half of either
+        with rows.keep(dict(large), "team"):
+            with pytest.raises(AdmissionError) as refused, rows.keep(dict(large), "team"):
+                pass
+            assert refused.value.slug == "key-share-used"
+            with rows.keep(dict(large), "other"):
+                pass
 
 
 # --- several processes on one Redis ---------------------------------------------------------------------

@@ -62,6 +62,17 @@ def test_an_empty_key_in_the_list_ends_the_start(keys: str) -> None:
         Settings(api_keys=keys)
 
 
+@pytest.mark.parametrize("key", ["kéy", "a\tb", "\x01", "a\x7f"])
+def test_a_key_that_no_header_carries_ends_the_start(tmp_path: Path, key: str) -> None:
+    """Every request would be refused, and the reason would not be found."""
+    with pytest.raises(ValidationError, match="no header can carry it"):
+        Settings(api_keys=f"good,{key}")
+    (tmp_path / "key").write_text(key)
+    with pytest.raises(ValidationError, match="no header can carry it"):
+        Settings(metrics_key_file=tmp_path / "key")
+    assert Settings(api_keys="a key with spaces").api_keys == ("a key with spaces",)
+
+
 def test_no_keys_and_an_unset_variable_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPCOMPRESS_API_KEYS", "")
     assert Settings().api_keys == ()

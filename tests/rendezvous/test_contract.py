@@ -303,3 +303,53 @@ def test_long_waits_end_with_the_state_of_the_group(play: Callable[[Scenario], N
         assert standing.arrived == 1
 
     play(scenario)
+
+
+def test_a_crowd_polls_the_store_no_more_often_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, 3,000 that waited kept the event loop busy with 6,000 polls a second, and everybody else waited."""
+    naps: list[float] = []
+
+    async def no_wait(work: Awaitable[object], seconds: float) -> None:
+        work.close()  # type: ignore[attr-defined]
+        naps.append(seconds)
+        raise TimeoutError
+
+    class Never(Away):
+        async def look(self, *args: Any) -> Collecting | Released | Refused:
+            return Collecting(600.0, 1, 1) if len(naps) < 30 else Refused("gone")
+
+        async def arrive(self, one: Arrival) -> Collecting | Released | Refused:
+            return Collecting(600.0, 1, 1)
+
+    async def scenario() -> None:
+        for crowd, longest in ((1, 0.5), (250, 0.5), (5_000, 10.0)):
+            naps.clear()
+            room = WaitingRoom(Never(open_rendezvous("memory://"), 0), 100_000)
+            room.waiting = crowd - 1
+            await room.meet(arrival("crowd", 0), 600)
+            assert max(naps) == longest
+
+    monkeypatch.setattr("deepcompress_service.rendezvous.waiting.asyncio.wait_for", no_wait)
+    asyncio.run(scenario())
+
+
+def test_a_key_with_a_share_takes_half_of_the_places() -> None:
+    async def scenario() -> None:
+        rendezvous = open_rendezvous("memory://")
+        await rendezvous.open()
+        room = WaitingRoom(rendezvous, 4)
+        waiting = []
+        for number, share in enumerate(("team", "team", "other", "")):
+            assert room.refusal(share) == ""
+            waiting.append(asyncio.create_task(room.meet(arrival(f"g{number}", 0), 60, share=share)))
+            await asyncio.sleep(0.05)
+            if number == 1:
+                assert room.refusal("team") == "key-share-used"
+        assert room.refusal("third") == room.refusal("") == "overloaded"
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert room.refusal("team") == "" and room.waiting == 0
+        await rendezvous.close()
+
+    asyncio.run(scenario())

@@ -204,6 +204,7 @@ def test_a_problem_without_a_record_is_not_guarded() -> None:
 def test_two_visits_have_a_standard_error_and_fewer_have_none() -> None:
     assert step_sums([(0.0, 0.5), (0.5, 0.5)]).standard_error == pytest.approx(0.25)
     assert step_sums([(0.0, 0.5)]).standard_error == float("inf")
+    assert GuardSums() == GuardSums.of((0.0,) * 4)
     assert (GuardSums().mean, GuardSums().standard_error) == (0.0, float("inf"))
 
 

@@ -213,6 +213,40 @@ def test_longer_answers_that_are_right() -> None:
     assert "longer-is-right" not in slugs(gated, sent)
 
 
+@pytest.mark.parametrize(
+    ("changed", "warned"),
+    [
+        ({}, {"longer-is-right"}),
+        ({"length_correctness": 0.2}, set()),
+        ({"length_correctness": None}, set()),
+        ({"expected_drift": 0.0}, set()),
+        ({"expected_drift": None}, set()),
+        ({"length_share": 0.02}, set()),
+        ({"length_share": None}, set()),
+        ({"length_share": 0.019}, {"weak-length-signal"}),
+        ({"length_share": -0.019}, {"weak-length-signal"}),
+        ({"length_share": -0.02}, set()),
+        ({"effective_groups": 8}, {"longer-is-right"}),
+        ({"effective_groups": 7}, set()),
+    ],
+    ids=str,
+)
+def test_figures_on_the_bounds_of_their_warnings(changed: dict[str, float | None], warned: set[str]) -> None:
+    sent = [group([True, True, True, False], [50, 90, 500, 10])] * 9
+    reward = reward_from_config({"name": "kimi_k1.5"})
+    shaped = reward.shape(sent)
+    figures = replace(reward.signal(sent, shaped), length_share=0.021, length_correctness=0.21, expected_drift=-0.001)
+    found = {slug for slug, _ in reward.warnings(sent, shaped, replace(figures, **changed))}  # type: ignore[arg-type]
+    assert found & {"longer-is-right", "weak-length-signal"} == warned
+
+
+@pytest.mark.parametrize(("narrow", "wide", "warned"), [(4, 11, True), (4, 12, False), (3, 5, False)])
+def test_narrow_spreads_are_four_and_more_than_a_quarter_of_the_paid(narrow: int, wide: int, warned: bool) -> None:
+    sent = [group([True] * 4, [1000, 1019, 1000, 1000])] * narrow
+    sent += [group([True] * 4, [1000, 1022, 1000, 1000])] * wide
+    assert ("amplified-spreads" in slugs(reward_from_config({"name": "kimi_k1.5"}), sent)) is warned
+
+
 def test_the_figures_of_a_guarded_run_whose_answer_has_advantages() -> None:
     sums = GuardSums()
     sent = [replace(g, guard=sums, accumulators=(0.0,) * 4) for g in realistic(12, 4)]

@@ -22,6 +22,7 @@ import binascii
 import hashlib
 import hmac
 import logging
+import re
 import time
 import tomllib
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from ..settings import KEY_RULE, is_sendable
 from .errors import ApiError
 
 log = logging.getLogger("deepcompress.auth")
@@ -43,6 +45,7 @@ METRICS_PATH = "/metrics"
 MAX_FILE_BYTES = 1 << 20
 """Largest file of keys."""
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
+_RUNS = re.compile(r"[A-Za-z0-9._-]{0,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,4 +280,13 @@ def _read_row(file: Path, index: int, row: dict[str, Any]) -> tuple[bytes, Grant
         raise KeyFileError(f"{subject}: sha256 is 64 hexadecimal digits")
     if digest == _digest("") or not row.get("key", "key").strip():
         raise KeyFileError(f"{subject}: the key is empty, which would let in requests without a key")
-    return digest, Grant(row.get("name", f"file-{index}"), access, row.get("runs", ""))
+    if "key" in row and not is_sendable(row["key"]):
+        raise KeyFileError(f"{subject}: the key {KEY_RULE}")
+    name, runs = row.get("name", f"file-{index}"), row.get("runs", "")
+    if not name or not name.isprintable():
+        raise KeyFileError(
+            f"{subject}: name is a text of printable characters: it is in the log, and counts the key's share"
+        )
+    if not _RUNS.fullmatch(runs):
+        raise KeyFileError(f"{subject}: runs is the beginning of names of runs: letters, digits and . _ -, without *")
+    return digest, Grant(name, access, runs)

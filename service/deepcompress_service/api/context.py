@@ -15,7 +15,7 @@ from deepcompress_verify import VerifierPool
 
 from ..activity.recent import Activity
 from ..activity.shared import SharedActivity
-from ..admission.limits import FairScheduler, InflightLimiter, KeyedSlots, Reservation
+from ..admission.limits import AdmissionError, FairScheduler, InflightLimiter, KeyedSlots, Reservation
 from ..difficulty.store import DifficultyStore
 from ..observability.run_metrics import RunMetrics
 from ..rendezvous import WaitingRoom
@@ -96,6 +96,18 @@ def is_operator(request: Request, context: Context, grant: Grant) -> bool:
     if context.keys.requires_key:
         return grant.access == "full" and not grant.runs
     return request.client is None or request.client.host in LOOPBACK
+
+
+def check_waiting_room(request: Request, context: Context) -> str:
+    """Check that the request's rollout may wait for its group; return the name of the key's share of the places.
+
+    Raises:
+        AdmissionError: Too many rollouts wait, or the key's share is used up.
+    """
+    share: str = getattr(request.state, "share", "")
+    if slug := context.waiting.refusal(share):
+        raise AdmissionError(slug, "too many rollouts wait for their groups: send the same request again later")
+    return share
 
 
 async def run_scheduled(

@@ -40,7 +40,7 @@ from ..scoring.rewards import verdict_answers
 from ..scoring.training_warnings import run_created
 from .auth import GrantDep
 from .body import documented, json_response, read_batch
-from .context import Context, ContextDep, cancel_on_disconnect, run_scheduled
+from .context import Context, ContextDep, cancel_on_disconnect, check_waiting_room, run_scheduled
 from .errors import ApiError, invalid, refused_rollout
 
 router = APIRouter(prefix="/v1")
@@ -83,9 +83,8 @@ async def rollout(request: Request, context: ContextDep, grant: GrantDep, tasks:
         del body
     if arrival is None:
         return _answer(await context.pipeline.shape(single, tasks.add_task), group_size, index, 0, verdict)
-    if context.waiting.full:
-        raise ApiError(503, "overloaded", "too many rollouts wait for their groups", retry_after=1)
-    meeting = context.waiting.meet(arrival, context.settings.rollout_wait_seconds)
+    share = check_waiting_room(request, context)
+    meeting = context.waiting.meet(arrival, context.settings.rollout_wait_seconds, share=share)
     result = await cancel_on_disconnect(request, meeting)
     if isinstance(result, Refused):
         raise refused_rollout(result, f"rollout-{result.why}")

@@ -45,7 +45,10 @@ def _problems(settings: Settings) -> Iterator[str]:
     except ValueError as error:
         yield f"DEEPCOMPRESS_STATE_URL: {str(error).replace(repr(settings.state_url), 'this URL')}"
     else:
-        yield from _sqlite_problems(settings.state_url)
+        try:
+            yield from _sqlite_problems(settings.state_url)
+        except OSError as error:  # a name that is too long, for example
+            yield f"DEEPCOMPRESS_STATE_URL: {error.strerror}: give the path of another file"
     try:
         KeyRing(settings.api_keys, settings.api_keys_file)
     except (KeyFileError, OSError) as error:
@@ -74,7 +77,8 @@ def _sqlite_problems(url: str) -> Iterator[str]:
     if not url.startswith("sqlite:///"):
         return
     file = Path(url.removeprefix("sqlite:///"))
-    folder = next(parent for parent in file.absolute().parents if parent.exists())
+    # The folder of / is / itself.
+    folder = next(parent for parent in (*file.absolute().parents, Path("/")) if parent.exists())
     if not folder.is_dir():
         yield f"DEEPCOMPRESS_STATE_URL: {folder} is not a folder: give the path of a file in one"
     elif file.is_dir():

@@ -196,10 +196,7 @@ class LocalRendezvous:
         """Release the round if it is complete or its time is up; return True if it is released."""
         if found.released:
             return True
-        (arrived,) = db.execute(
-            "select count(*) from slots where key = ? and round = ?", (found.key, found.round)
-        ).fetchone()
-        if arrived < found.size and now < found.deadline:
+        if self._arrived(db, found) < found.size and now < found.deadline:
             return False
         db.execute(
             "update rounds set released = 1, expires = ? where key = ? and round = ? and released = 0",
@@ -207,12 +204,16 @@ class LocalRendezvous:
         )
         return True
 
+    def _arrived(self, db: sqlite3.Connection, found: _Round) -> int:
+        query = "select count(*) from slots where key = ? and round = ?"
+        return int(db.execute(query, (found.key, found.round)).fetchone()[0])
+
     def _stand(self, db: sqlite3.Connection, found: _Round, now: float) -> Stand:
+        if not self._over(db, found, now):
+            return Collecting(found.deadline - now, self._arrived(db, found), found.round)
         slots = db.execute(
             "select slot, payload from slots where key = ? and round = ? order by slot", (found.key, found.round)
         ).fetchall()
-        if not self._over(db, found, now):
-            return Collecting(found.deadline - now, len(slots), found.round)
         return Released(tuple((int(slot), bytes(payload)) for slot, payload in slots), found.round)
 
     def _forget_expired(self, db: sqlite3.Connection, now: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from ..difficulty.errors import StoreUnavailable
@@ -10,6 +11,9 @@ from .model import Arrival, Collecting, Refused, Released, Rendezvous
 
 FIRST_LOOK_S = 0.02
 LONGEST_PAUSE_S = 0.5
+LOOKS_PER_S = 500
+"""Most polls of the store in a second, of all that wait in this process: with more than 250, each polls less often.
+The first of a group that finds it released wakes the others."""
 
 Stand = Collecting | Released | Refused
 
@@ -21,21 +25,29 @@ class WaitingRoom:
         self.store = store
         self._most = most
         self._bells: dict[tuple[str, int], tuple[asyncio.Event, int]] = {}
+        self._waiting_of: Counter[str] = Counter()
+        """Those of each API key that has a share of the places."""
         self.waiting = 0
         self.stopping = False
         """True once the process stops: every wait ends."""
 
-    @property
-    def full(self) -> bool:
-        """True if no further rollout may wait."""
-        return self.waiting >= self._most
+    def refusal(self, share: str) -> str:
+        """Return the slug of the reason why no further rollout may wait, "" if one may.
 
-    async def meet(self, arrival: Arrival, wait_s: float, *, patient: bool = False) -> Stand:
+        `share` names the API key that may take half of the places; "" for a caller that may take all.
+        """
+        if self.waiting >= self._most:
+            return "overloaded"
+        return "key-share-used" if share and self._waiting_of[share] >= max(1, self._most // 2) else ""
+
+    async def meet(self, arrival: Arrival, wait_s: float, *, patient: bool = False, share: str = "") -> Stand:
         """Arrive, and wait up to `wait_s` for the group. Whoever gives up leaves the slot filled. ``patient``: a
-        store that is away is waited for as well, as long; else it is a `StoreUnavailable` at once.
+        store that is away is waited for as well, as long; else it is a `StoreUnavailable` at once. `share` is as for
+        `refusal`.
         """
         end = asyncio.get_running_loop().time() + wait_s
         self.waiting += 1
+        self._waiting_of[share] += 1
         try:
             stand = await self._ask(lambda: self.store.arrive(arrival), end, patient)
             if isinstance(stand, Collecting):
@@ -45,6 +57,9 @@ class WaitingRoom:
             return stand
         finally:
             self.waiting -= 1
+            self._waiting_of[share] -= 1
+            if not self._waiting_of[share]:
+                del self._waiting_of[share]
 
     async def _wait(self, arrival: Arrival, stand: Collecting, end: float, patient: bool) -> Stand:
         clock = asyncio.get_running_loop().time
@@ -59,7 +74,7 @@ class WaitingRoom:
                 try:
                     await asyncio.wait_for(bell.wait(), nap)
                 except TimeoutError:
-                    pause = min(2 * pause, LONGEST_PAUSE_S)
+                    pause = min(2 * pause, max(LONGEST_PAUSE_S, self.waiting / LOOKS_PER_S))
                 current = await self._ask(
                     lambda: self.store.look(cohort, round, arrival.attempt, arrival.slot), end, patient
                 )

@@ -147,8 +147,9 @@ async def meet(
     timeout_s: float,
     groups_per_step: int | None,
     add_task: AddTask,
+    share: str,
 ) -> RewardedRollout:
-    """Wait for the rollout's group, shape it, and return the rollout's part.
+    """Wait for the rollout's group, shape it, and return the rollout's part. `share`: see `WaitingRoom.refusal`.
 
     The group is complete, or `timeout_s` seconds have passed since its first rollout. A run that does not exist is
     created if `groups_per_step` is given.
@@ -179,10 +180,8 @@ async def meet(
         timeout_s=timeout_s,
         renewal="attempt" if identity.has_group_id else "content",
     )
-    if context.waiting.full:
-        raise ApiError(503, "overloaded", "too many rollouts wait for their groups", retry_after=5)
     remaining = until - asyncio.get_running_loop().time()
-    result = await context.waiting.meet(arrival, remaining, patient=True)
+    result = await context.waiting.meet(arrival, remaining, patient=True, share=share)
     if isinstance(result, Refused):
         raise refused_rollout(result, "cohort-conflict")
     if isinstance(result, Collecting):

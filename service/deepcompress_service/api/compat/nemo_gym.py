@@ -23,7 +23,7 @@ from deepcompress_client.wire import MAX_COUNT, RunName
 
 from ..auth import GrantDep
 from ..body import documented, json_response, read_batch, streamed_json
-from ..context import ContextDep, cancel_on_disconnect
+from ..context import ContextDep, cancel_on_disconnect, check_waiting_room
 from ..errors import invalid
 from ..slices import release
 from .cohort import TASK, RewardedRollout, VerifiedRollout, meet
@@ -115,9 +115,10 @@ async def verify(
         )
         del body, item
     # After the reservation was released: a rollout that waits must not take the capacity that its group needs.
-    with context.nemo_gym_rows.keep(row) as unpack_row:
+    share = check_waiting_room(request, context)
+    with context.nemo_gym_rows.keep(row, share) as unpack_row:
         rewarded = await cancel_on_disconnect(
-            request, meet(context, run, rollout, timeout_s, groups_per_step, tasks.add_task)
+            request, meet(context, run, rollout, timeout_s, groups_per_step, tasks.add_task, share)
         )
         return _answer(unpack_row(), rewarded)
 
