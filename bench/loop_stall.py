@@ -160,6 +160,13 @@ def requests(options: argparse.Namespace) -> Iterator[tuple[str, bool, str, str,
         for n in range(many // 16)
     ]
     yield f"shape, {many:,} rollouts", False, "POST", "/v1/shape", score("b", 0, shaped), plain
+    most = [
+        {"problem_id": f"p{n}", "rollouts": [{"correct": bool(k % 3), "tokens": 9 + k} for k in range(16)]}
+        for n in range(16_000)
+    ]
+    yield "shape, 256,000 rollouts", True, "POST", "/v1/shape", score("c", 0, most), plain
+    observed = json.dumps({"run": "d", "step": 0, "groups": most}).encode()
+    yield "observe, 256,000 rollouts", True, "POST", "/v1/observe", observed, plain
     items = [{"gold": "3", "response": r["response"]} for r in rollouts]
     yield f"verify, {many:,} items", False, "POST", "/v1/verify", json.dumps({"items": items}).encode(), plain
     yield "history", False, "GET", "/v1/runs/b/history", b"", plain

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,7 @@ from ._saved import RunIdentity
 from ._transport import (
     Attempts,
     Failure,
+    check_time,
     classify_error,
     httpx_arguments,
     read_chunks_async,
@@ -318,16 +320,18 @@ class AsyncClient:
         request["timeout"] = httpx.Timeout(
             timeout_s, connect=min(timeout_s, self._options.connect_timeout_s), pool=None
         )
-        http = self._connections.get(self._connect)
-        if spec.into is None:
-            return reply_from_response(await http.request(**request), attempt)
-        async with http.stream(**request) as response:
-            if not response.is_success:
-                await response.aread()
-                return reply_from_response(response, attempt)
+        until = math.inf if self._options.retry.deadline_s is None else time.monotonic() + timeout_s
+        async with self._connections.get(self._connect).stream(**request) as response:
+            if spec.into is None or not response.is_success:
+                content = bytearray()
+                async for chunk in response.aiter_bytes():
+                    content += chunk
+                    check_time(until)
+                return reply_from_response(response, bytes(content), attempt)
             with replace_on_success(spec.into) as file:
                 async for chunk in response.aiter_bytes():
                     file.write(chunk)
+                    check_time(until)
             return Reply(response.status_code, b"", attempts=attempt)
 
 

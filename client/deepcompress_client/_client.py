@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,7 @@ from ._saved import RunIdentity
 from ._transport import (
     Attempts,
     Failure,
+    check_time,
     classify_error,
     httpx_arguments,
     read_chunks,
@@ -313,16 +315,18 @@ class Client:
         request["timeout"] = httpx.Timeout(
             timeout_s, connect=min(timeout_s, self._options.connect_timeout_s), pool=None
         )
-        http = self._connections.get(self._connect)
-        if spec.into is None:
-            return reply_from_response(http.request(**request), attempt)
-        with http.stream(**request) as response:
-            if not response.is_success:
-                response.read()
-                return reply_from_response(response, attempt)
+        until = math.inf if self._options.retry.deadline_s is None else time.monotonic() + timeout_s
+        with self._connections.get(self._connect).stream(**request) as response:
+            if spec.into is None or not response.is_success:
+                content = bytearray()
+                for chunk in response.iter_bytes():
+                    content += chunk
+                    check_time(until)
+                return reply_from_response(response, bytes(content), attempt)
             with replace_on_success(spec.into) as file:
                 for chunk in response.iter_bytes():
                     file.write(chunk)
+                    check_time(until)
             return Reply(response.status_code, b"", attempts=attempt)
 
 

@@ -206,7 +206,9 @@ def error_of(reply: Reply) -> ServiceError | None:
         problem = None
     if not isinstance(problem, dict):
         # Not problem details of the service: most often the page of a proxy.
-        problem = {"detail": reply.body[:200].decode("utf-8", "replace").strip()}
+        text = reply.body[:200].decode("utf-8", "replace")
+        # Escape sequences would reach the terminal with the error.
+        problem = {"detail": "".join(char if char.isprintable() else " " for char in text).strip()}
     error = error_from_problem(reply.status, problem)
     if isinstance(error, Unavailable):
         error.retry_after = reply.retry_after_s

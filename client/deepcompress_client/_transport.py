@@ -44,10 +44,22 @@ def httpx_arguments(
     }
 
 
-def reply_from_response(response: httpx.Response, attempt: int) -> Reply:
-    """Convert an httpx response to a `Reply`."""
+def reply_from_response(response: httpx.Response, content: bytes, attempt: int) -> Reply:
+    """Return the `Reply` of an httpx response with this content."""
     retry_after = parse_retry_after(response.headers.get("retry-after"), time.time())
-    return Reply(response.status_code, response.content, retry_after, attempt)
+    return Reply(response.status_code, content, retry_after, attempt)
+
+
+def check_time(until: float) -> None:
+    """Check the end of an attempt, on the monotonic clock, after a part of an answer: httpx bounds each part alone.
+
+    Raises:
+        httpx.ReadTimeout: It has passed.
+    """
+    if time.monotonic() > until:
+        import httpx
+
+        raise httpx.ReadTimeout("the answer was not complete at the deadline")
 
 
 def read_chunks(file: Path) -> Iterator[bytes]:

@@ -4,12 +4,14 @@ the service receives the same request each time.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -84,7 +86,7 @@ class Server:
 
 
 @contextmanager
-def serving(*faults: Fault) -> Iterator[Server]:
+def serving(*faults: Fault | None) -> Iterator[Server]:
     server = Server(*faults)
     try:
         yield server
@@ -113,6 +115,21 @@ def half_a_head(connection: socket.socket) -> bool:
 
 def busy(connection: socket.socket) -> bool:
     connection.sendall(b"HTTP/1.1 503 Later\r\nretry-after: 0\r\ncontent-length: 0\r\n\r\n")
+    return True
+
+
+def drip(connection: socket.socket) -> bool:
+    with contextlib.suppress(OSError):
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n")
+        for _ in range(200):
+            connection.sendall(b" ")
+            time.sleep(0.05)
+    return True
+
+
+def page_of_a_proxy(connection: socket.socket) -> bool:
+    page = b"<html>\x1b[31mwait\x1b[0m\r\n\x9b</html>"
+    connection.sendall(b"HTTP/1.1 502 Bad\r\ncontent-length: %d\r\n\r\n%s" % (len(page), page))
     return True
 
 
@@ -174,6 +191,26 @@ def test_a_deadline_is_used_to_its_end_and_no_attempt_goes_beyond_it(client: Cal
     assert len(left) > 4
     assert all(at + timeout <= 2.0 + 0.05 for at, timeout in left)
     assert left[-1][0] > 1.0
+
+
+def test_an_answer_in_drops_does_not_outlast_the_deadline(client: Callable[..., Any], tmp_path: Path) -> None:
+    began = time.monotonic()
+    with serving(None, drip, drip) as server:
+        one = client(server.url, retry=Retry(deadline_s=1.0))
+        run = one.run("r")
+        with pytest.raises(errors.TransportError, match="ReadTimeout"):
+            one.verify_one("7", "7")
+        with pytest.raises(errors.TransportError, match="ReadTimeout"):
+            run.export_to(tmp_path / "r.jsonl")
+    assert time.monotonic() - began < 8
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_of_a_proxy_in_an_error_has_no_escape_sequences(client: Callable[..., Any]) -> None:
+    with serving(page_of_a_proxy) as server, pytest.raises(errors.ServiceError) as raised:
+        client(server.url, retry=Retry(max_elapsed_s=0)).verify_one("7", "7")
+    assert str(raised.value).isprintable()
+    assert "wait" in str(raised.value)
 
 
 def test_connections_are_kept_and_used_again(client: Callable[..., Any]) -> None:

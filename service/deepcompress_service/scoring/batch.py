@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from deepcompress_client.wire import ScoreGroup, ScoreRequest, ShapeGroup, ShapeRequest, Signal
@@ -19,6 +20,9 @@ BatchRequest = ShapeRequest | ScoreRequest
 SMALL_BATCH = 256
 """Most rollouts of a batch whose parts follow each other at once: they take a few milliseconds together. The parts of
 a larger one take turns with other requests."""
+
+TURN = 4_096
+"""Rollouts of a batch that are worked on before other requests take their turn."""
 
 
 @dataclass(slots=True)
@@ -67,3 +71,14 @@ class Rewards:
     signal: Signal | None = None
     sums: SignalSums | None = None
     """The sums of the signal's figures; None if the answer needs none."""
+
+
+async def in_turns(groups: Iterable[BatchGroup]) -> AsyncIterator[BatchGroup]:
+    """Yield groups of a batch, in order. Other requests take their turn after every `TURN` rollouts."""
+    waiting = 0
+    for group in groups:
+        yield group
+        waiting += len(group.sent.rollouts)
+        if waiting >= TURN:
+            waiting = 0
+            await asyncio.sleep(0)

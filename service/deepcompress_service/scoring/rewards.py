@@ -31,7 +31,7 @@ from ..difficulty.model import CommitOutcome, GroupOutcome
 from ..shaping import Group, ProblemHistory, Reward, ShapedGroup
 from ..shaping.lengths import LengthRecord
 from ..shaping.signal import MIN_GROUPS, SignalSums
-from .batch import SMALL_BATCH, Batch, BatchGroup, Rewards
+from .batch import SMALL_BATCH, Batch, BatchGroup, Rewards, in_turns
 from .records import unpack_whitening
 from .training_warnings import run_created
 from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
@@ -39,23 +39,14 @@ from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_gr
 Answer = TypeVar("Answer", ShapeAnswer, ScoreAnswer)
 
 _rollout_fields = attrgetter(*ROLLOUT_FIELDS)
-TURN = 4_096
-"""Rollouts whose inputs are prepared in one turn of the event loop."""
 
 
 async def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     """Return the rewards of every group, from the recorded state (None: evaluation, the outcome alone)."""
     reward = batch.plan.reward
-    records: Sequence[GroupOutcome | None] = [None] * len(batch.groups) if outcome is None else outcome.groups
+    records = iter([None] * len(batch.groups) if outcome is None else outcome.groups)
     step = None if outcome is None else outcome.step
-    groups: list[Group] = []
-    waiting = 0
-    for group, record in zip(batch.groups, records, strict=True):
-        groups.append(shaping_input(group, record, step, reward))
-        waiting += len(group.sent.rollouts)
-        if waiting >= TURN:
-            waiting = 0
-            await asyncio.sleep(0)
+    groups = [shaping_input(group, next(records), step, reward) async for group in in_turns(batch.groups)]
     statuses = [group.statuses for group in batch.groups]
     unchecked = any("unchecked" in row for row in statuses)
     parts = checked_parts(groups, statuses) if unchecked else groups
