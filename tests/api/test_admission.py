@@ -96,6 +96,26 @@ def test_places_are_not_lost_when_waiters_give_up() -> None:
     asyncio.run(asyncio.wait_for(scenario(), 20))
 
 
+def test_a_slot_that_was_given_up_is_waited_for_and_counted_again() -> None:
+    async def scenario() -> list[str]:
+        scheduler, order = FairScheduler(1, 100, 10**9), []
+        async with scheduler.slot("x") as slot:
+            async with slot.given_up():
+                await _take(scheduler, "while given up", order)
+            waiting = asyncio.create_task(_take(scheduler, "after", order))
+            await asyncio.sleep(0)
+            order.append("held again")
+        await waiting
+        async with scheduler.slot("x"):
+            waiting = asyncio.create_task(_take(scheduler, "last", order))
+            await asyncio.sleep(0)
+            order.append("one place")
+        await waiting
+        return order
+
+    assert asyncio.run(scenario()) == ["while given up", "held again", "after", "one place", "last"]
+
+
 def test_a_waiter_cancelled_as_a_place_comes_free_is_only_cancelled() -> None:
     async def scenario() -> None:
         scheduler, order = FairScheduler(1, 100, 10**9), []
