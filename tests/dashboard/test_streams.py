@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from deepcompress_service.activity.recent import Activity
-from deepcompress_service.dashboard import routes
+from deepcompress_service.dashboard import board, routes
 from deepcompress_service.dashboard.board import MAX_BOARDS, Board, TimedCache
 from deepcompress_service.dashboard.stream import RunStream, event
 from deepcompress_service.difficulty.errors import StoreUnavailable
@@ -259,3 +259,8 @@ def test_a_question_that_failed_is_asked_again() -> None:
         assert [await shared.get() for _ in range(3)] == [7, 7, 7]
 
     asyncio.run(scenario())
+
+
+def test_the_page_knows_the_bound_of_its_charts() -> None:
+    page = Path(board.__file__).with_name("static") / "js" / "steps.js"
+    assert f"MOST_STEPS = {board.MAX_STEPS};" in page.read_text()

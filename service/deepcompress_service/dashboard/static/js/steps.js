@@ -2,6 +2,9 @@
 
 import { count, fixed, percent, short } from "./format.js";
 
+/** The newest steps that a stream begins with (MAX_STEPS of board.py). */
+export const MOST_STEPS = 2000;
+
 export class Steps {
   constructor() {
     this.stored = new Map();

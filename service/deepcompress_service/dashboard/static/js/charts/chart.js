@@ -171,6 +171,12 @@ export class Chart {
     if (!rows.length) return;
     this.tip.replaceChildren(h("b", null, title), ...rows.map(([name, value]) => h("div", null, h("span", null, name), h("span", null, value))));
     this.tip.hidden = false;
+    this.tip.style.maxWidth = this.picked === null ? `${Math.max(x, this.width - x) - 20}px` : "";
+    if (this.picked === null) {
+      // A reading of another chart's step is placed without measuring it: many charts are marked at each movement.
+      this.tip.style.transform = x > this.width / 2 ? `translate(calc(${Math.round(x - 14)}px - 100%), 0)` : `translate(${Math.round(x + 14)}px, 0)`;
+      return;
+    }
     const size = this.tip.getBoundingClientRect();
     const left = x + 14 + size.width > this.width ? x - 14 - size.width : x + 14;
     const top = Math.min(Math.max(0, y - size.height / 2), this.height - size.height);

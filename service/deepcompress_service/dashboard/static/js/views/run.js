@@ -12,7 +12,7 @@ import { ago, count, fixed, moment, percent, signed } from "../format.js";
 import { follow } from "../net.js";
 import { rangeControl } from "../range.js";
 import { smoothingControl } from "../smoothing.js";
-import { CSV_HEAD, csvRows, METRICS, series, Steps } from "../steps.js";
+import { CSV_HEAD, csvRows, METRICS, MOST_STEPS, series, Steps } from "../steps.js";
 import { Problems } from "./problems.js";
 import { SourceChart } from "./sources.js";
 import { IDLE_S } from "./runs.js";
@@ -173,7 +173,10 @@ export function runView(run, hooks) {
   /** Name the charts that are left out, since this replica has no figures for them. */
   function drawLeftOut(trained) {
     const missing = [...lines, rewards].filter((chart) => chart !== ages && chart.root.hidden).map((chart) => chart.spec.title.toLowerCase());
-    left.textContent = missing.length && trained ? `Not known in these steps: ${missing.join(", ")}. This replica has such figures of the runs that were active last, since its start.` : "";
+    const notes = [];
+    if (steps.stored.size >= MOST_STEPS) notes.push(`The charts have the newest ${count(MOST_STEPS)} steps; the API and the command "runs history" have all.`);
+    if (missing.length && trained) notes.push(`Not known in these steps: ${missing.join(", ")}. This replica has such figures of the runs that were active last, since its start.`);
+    left.textContent = notes.join(" ");
   }
 
   function drawTimes() {
@@ -203,7 +206,7 @@ export function runView(run, hooks) {
       figure("Mean tokens", count(now.mean_tokens), change(now.mean_tokens, before?.mean_tokens, 0)),
       figure("Truncated", percent(now.rollouts ? now.truncated / now.rollouts : null, 1), `${count(now.truncated)} of ${count(now.rollouts)}`),
       figure("Mean reward", fixed(now.reward), now.length === undefined ? "not seen by this replica" : `length reward ${signed(now.length, 4)}`),
-      figure(now.closed || !isActive() ? "Last step" : "Open step", count(now.step), `${count(now.groups)} groups${now.observed_groups ? `, ${count(now.observed_groups)} only observed` : ""}${now.too_old_groups ? `, ${count(now.too_old_groups)} too old` : ""}`),
+      figure(now.closed || !isActive() ? "Last step" : "Open step", count(now.step), `${count(now.groups)} ${now.groups === 1 ? "group" : "groups"}${now.observed_groups ? `, ${count(now.observed_groups)} only observed` : ""}${now.too_old_groups ? `, ${count(now.too_old_groups)} too old` : ""}`),
     );
   }
 
