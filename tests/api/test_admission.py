@@ -17,6 +17,7 @@ from deepcompress_service.admission.limits import (
     InflightLimiter,
     KeyedSlots,
     Reservation,
+    without_slot,
 )
 from deepcompress_service.api.context import Context, run_scheduled
 from deepcompress_service.api.errors import ApiError, from_admission
@@ -99,9 +100,9 @@ def test_places_are_not_lost_when_waiters_give_up() -> None:
 def test_a_slot_that_was_given_up_is_waited_for_and_counted_again() -> None:
     async def scenario() -> list[str]:
         scheduler, order = FairScheduler(1, 100, 10**9), []
-        async with scheduler.slot("x") as slot:
-            async with slot.given_up():
-                await _take(scheduler, "while given up", order)
+        async with scheduler.slot("x"):
+            async with without_slot():
+                await asyncio.create_task(_take(scheduler, "while given up", order))
             waiting = asyncio.create_task(_take(scheduler, "after", order))
             await asyncio.sleep(0)
             order.append("held again")
