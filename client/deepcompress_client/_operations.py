@@ -19,6 +19,7 @@ from .wire import (
     ObserveRequest,
     ScoreAnswer,
     ScoredGroup,
+    ScoreGroup,
     ScoreRequest,
     ShapeAnswer,
     ShapeGroup,
@@ -101,11 +102,20 @@ def _check_count(answer: Sequence[object], expected: int, what: str) -> None:
         raise ServiceError(200, "unreadable-answer", f"{len(answer)} {what} in the answer, {expected} expected")
 
 
+def _check_groups(answer: ShapeAnswer | ScoreAnswer, request: ShapeRequest | ScoreRequest) -> None:
+    """Check that each group has one value for each rollout: others would be paid to the wrong rollouts."""
+    _check_count(answer.groups, len(request.groups), "groups")
+    groups: Sequence[ShapeGroup | ScoreGroup] = request.groups
+    for index, (group, sent) in enumerate(zip(answer.groups, groups, strict=True)):
+        for values in (group.rewards, group.correct, group.trainable, *vars(group.components).values()):
+            _check_count(values, len(sent.rollouts), f"values of group {index}")
+
+
 def shape(request: ShapeRequest) -> Operation[ShapeAnswer]:
     """Return the rewards of the groups, from one request."""
     (reply,) = yield [post("/v1/shape", request)]
     answer = read(ShapeAnswer, reply)
-    _check_count(answer.groups, len(request.groups), "groups")
+    _check_groups(answer, request)
     return answer
 
 
@@ -128,7 +138,7 @@ def score(request: ScoreRequest, options: Options) -> Operation[ScoreAnswer]:
             (reply,) = yield [RequestSpec("POST", "/v1/score", body)]
             if reply.status != 413:
                 answer = read(ScoreAnswer, reply)
-                _check_count(answer.groups, len(request.groups), "groups")
+                _check_groups(answer, request)
                 return answer
     return (yield from _score_in_parts(request, options))
 

@@ -21,8 +21,9 @@ _DRESS = re.compile(
 """Typesetting between a box and the words beside it."""
 _END = re.compile(r"[.,;:!?()\n。，；]")
 """The end of the words that belong to a box."""
-_DENIED = re.compile(
+DENIED = re.compile(
     r"(?:is|was|would\s+be)\s+(?:[a-z]+ly\s+)?(?:(?:wrong|incorrect|false|invalid|mistaken|impossible|excluded|rejected|ruled\s+out|not\s+(?:correct|right|true|valid|possible|allowed|an?\s+solution))\b"
+    r"|(?:far\s+|much\s+)?too\s+[a-z]+\b"
     r"|not\s+(?:the|my|our|a|an)\s+(?:correct\s+|right\s+|final\s+|valid\s+)?(?:answer|solution|result|option|choice)\b)"
     r"|(?:is|was)n['’]?t\s+(?:(?:the|my)\s+)?(?:correct|right|answer|final)\b",
     re.IGNORECASE,
@@ -30,7 +31,8 @@ _DENIED = re.compile(
 _DENIED_BEFORE = re.compile(
     r"(?:answer|solution|result|option|choice)\s+(?:is\s+(?:[a-z]+ly\s+)?not|isn['’]t|isnt|cannot\s+be|can['’]t\s+be)(?:\s+the)?\s*$"
     r"|(?:wrong|incorrect|false)\s+(?:answer|solution|result|option|choice)\s+is\s*$"
-    r"|(?:cannot|can['’]t|could\s+not|could(?:n['’]t))\s+be\s*$|\brul(?:e|es|ed|ing)\s+out\s*$|(?:\\neq?|\\not\s*=|≠)\s*$",
+    r"|(?:cannot|can['’]t|could\s+not|could(?:n['’]t))\s+be\s*$|\brul(?:e|es|ed|ing)\s+out\s*$|\bnot\s*$"
+    r"|(?:more|less|greater|fewer|larger|smaller|higher|lower)\s+than\s*$|\bbetween\s*$|(?:\\neq?|\\not\s*=|≠)\s*$",
     re.IGNORECASE,
 )
 _SECOND = re.compile(
@@ -39,14 +41,41 @@ _SECOND = re.compile(
     r"|\s*\\text\s*\{\s*or\s*\}\s*(?P<typeset>-?\d[\d.,/]*(?<![.,])|[A-J])(?=\s*(?:\$|\\[)\]]))"
 )
 """A second value after a box. I is a pronoun outside of formulas."""
+_SECOND_BEFORE = re.compile(
+    r"(?:\$(?P<math>[^$\n]{1,64})\$|\\\((?P<inline>[^\n]{1,64}?)\\\)|(?<![\w.,/\\-])"
+    r"(?P<plain>-?\d[\d.,/]*(?<![.,])(?:\\?%)?|[A-HJ])) *,? (?:or|OR) *[$*\\(\[ ]*$"
+    r"|(?<![\w.,/\\-])(?P<typeset>-?\d[\d.,/]*(?<![.,])|[A-J])\s*\\text\s*\{\s*or\s*\}\s*$"
+)
+"""A second value before a box."""
+_SCALED_BEFORE = re.compile(r"\b(?:twice|thrice|half(?:\s+of)?|double|triple)\s*$", re.IGNORECASE)
+_CHANGED_AFTER = re.compile(r"(?:minus|plus|divided\s+by|multiplied\s+by)\b", re.IGNORECASE)
+"""Words of arithmetic beside a box."""
 _DECIMAL = re.compile(r"-?\d+\.\d+")
 OPENERS = " $*\\([{\n"
 _CLOSERS = " $*\\)]},"
-_DENIALS = ("not", "n't", "n’t", "isnt", " be", " the", " out", "\\ne", "\\neq", "\\not=", "\\not =", "≠")
+_DENIALS = (
+    " than",
+    "etween",
+    "not",
+    "Not",
+    "n't",
+    "n’t",
+    "isnt",
+    " be",
+    " the",
+    " out",
+    "\\ne",
+    "\\neq",
+    "\\not=",
+    "\\not =",
+    "≠",
+)
 """The last words of a denial before a box, other than "the wrong answer is"."""
 _AFTER_DIRECTION = (" of", " about", " exactly")
 """The last words before a box after a direction: a loss of about."""
-ENDINGS = (" is", *_DENIALS, *_AFTER_DIRECTION)
+_SCALING = ("Twice", "twice", "hrice", "alf", "ouble", "riple")
+_OR = (" or", "{or", "OR")
+ENDINGS = (" is", *_DENIALS, *_AFTER_DIRECTION, *_SCALING, *_OR)
 """The last words before a box that matter even if no words follow it."""
 _VERBS = ("is", "was", "would")
 LETTER = re.compile("[A-Za-z]")
@@ -71,18 +100,20 @@ def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: in
         return None  # most responses end with the box
     if _denied_before(before):
         return f"\\text{{not }} {answer}"
+    if last.endswith((*_SCALING, *_AFTER_DIRECTION)) and _SCALED_BEFORE.search(_DRESS.sub(" ", before)) is not None:
+        return f"\\text{{not }} {answer}"
     after = text[end : end + MAX_CHARS]
+    if last.endswith(_OR) and (second := _SECOND_BEFORE.search(before)) is not None:
+        return _both(answer, second)
     if has_words_after:
         rest = after.lstrip(_CLOSERS)
         sentence = rest.removeprefix(", which ") if rest.startswith(", which ") else after
-        if sentence.lstrip(_CLOSERS).startswith(_VERBS) and _DENIED.match(_sentence(sentence)) is not None:
+        if _CHANGED_AFTER.match(_sentence(after)) is not None:
+            return f"\\text{{not }} {answer}"
+        if sentence.lstrip(_CLOSERS).startswith(_VERBS) and DENIED.match(_sentence(sentence)) is not None:
             return f"\\text{{not }} {answer}"
         if "or" in rest[:12] and (second := _SECOND.match(_closed(after))) is not None:
-            value = second["math"] or second["inline"] or second["plain"] or second["typeset"]
-            if _DECIMAL.fullmatch(value):
-                return f"{answer} ({value})"  # it may be an approximation
-            if "boxed" not in value:
-                return f"{answer} \\text{{ or }} {value}"
+            return _both(answer, second)
     elif not last.endswith(_AFTER_DIRECTION):
         return None
     stated = frozenset[str]().union(*map(_words, golds))
@@ -93,6 +124,14 @@ def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: in
     direction = _direction(words, before) if stated & DIRECTIONS and not own & DIRECTIONS else ""
     beside = " ".join(filter(None, (unit, direction)))
     return f"{answer} \\text{{ {beside}}}" if beside else None
+
+
+def _both(answer: str, second: re.Match[str]) -> str | None:
+    """Return the answer and a second value."""
+    value = second["math"] or second["inline"] or second["plain"] or second["typeset"]
+    if _DECIMAL.fullmatch(value):
+        return f"{answer} ({value})"  # it may be an approximation
+    return None if "boxed" in value else f"{answer} \\text{{ or }} {value}"
 
 
 def _denied_before(before: str) -> bool:

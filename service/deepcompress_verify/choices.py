@@ -16,10 +16,35 @@ from deepcompress_verify.masking import mask
 
 MAX_CHARS = 2_000
 _DRESS = re.compile(
-    r"^\s*(?:(?:the\s+)?(?:correct\s+|right\s+|best\s+|final\s+)?(?:option|choice|answer|选项|答案)(?:\s+is|是|为)?\s*[:：]?\s*)?"
+    r"^\s*(?:(?:the\s+)?(?:correct\s+|right\s+|best\s+|final\s+)?(?:option|choice|answer|选项?|答案)(?:\s+is|是|为)?\s*[:：]?\s*)?"
     r"(?P<open>[{\[(（【\s]*)(?P<letter>[A-Za-z])(?P<close>[}\])）】\s]*)(?P<after>[.。:：)、．]|\s*[—–]|\s-(?=\s+[A-Za-z]{3}))?\s*",
     re.IGNORECASE,
 )
+_LETTER = r"(?:[A-J]|\([A-J]\)|\{[A-J]\}|\[[A-J]\])"
+_AND = r"(?:[,;&、，]\s*(?:and\b)?|and\b|\\text\s*\{\s*,?\s*and\s*\})"
+_SEVERAL = re.compile(rf"{_LETTER}(?:\s*{_AND}\s*{_LETTER}){{1,9}}")
+_SEVERAL_JOINED = re.compile(r"[A-J]{2,6}")
+
+
+def several_choices(text: str) -> str | None:
+    """Return the letters of several choices in ascending order, "ACD" for "A, C and D", or None.
+
+    Letters without separators are choices only in ascending order: ACD, and not CAB.
+    """
+    if len(text) > 64 or text.islower() or text.isdigit():
+        return None
+    text = text.strip().rstrip(".").strip()
+    for command in ("\\text", "\\textbf", "\\mathrm", "\\mathbf"):
+        if text.startswith(command + "{") and text.endswith("}"):
+            text = text[len(command) + 1 : -1].strip()
+    if _SEVERAL.fullmatch(text) is not None:
+        letters = [sign for sign in text.replace("\\text", " ").replace("and", " ") if sign.isupper()]
+        return "".join(sorted(letters)) if len(set(letters)) == len(letters) else None
+    if _SEVERAL_JOINED.fullmatch(text) is not None and list(text) == sorted(set(text)):
+        return text
+    return None
+
+
 _NO_CHOICE = re.compile(r"[{\[( ]*(?:[0-9+-]|\\(?:[dt]?frac|sqrt|left|pi)(?![a-z]))")
 _PREDICATE = re.compile(
     r"^(?:is|was)\s+(?:the\s+|my\s+)?(?:correct|right|best|true|answer)(?:\s+(?:answer|option|choice))?[.!]?\s*$",
@@ -63,7 +88,7 @@ def read_choice(text: str) -> ChoiceText | None:
     """Return the choice that a text states, or None if it states none, or more than one."""
     if len(text) > MAX_CHARS:
         return None
-    text = text.strip().rstrip(".。 ")
+    text = text.strip().rstrip(".。 ").removesuffix("项")
     if text[:1] in "0123456789+-" or _NO_CHOICE.match(text):
         return None  # empty, or a number or formula
     masked = mask(text)

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from itertools import product
 from typing import TypeAlias
 
-from deepcompress_verify.choices import ChoiceText, has_parts, read_choice
+from deepcompress_verify.choices import ChoiceText, has_parts, read_choice, several_choices
 from deepcompress_verify.compare.chemistry import chemical
 from deepcompress_verify.compare.context import (
     ComparisonContext,
@@ -84,10 +84,13 @@ def _gold(text: str) -> ParsedGold:
 
 
 def _read(text: str) -> Node | Unreadable:
-    """Return the tree of a text; a chemical formula that is no mathematics is a text."""
+    """Return the tree of a text; a chemical formula or a unit that is no mathematics is a text."""
     tree = read(text)
-    if isinstance(tree, Unreadable) and (sides := chemical(text)) is not None:
-        return Text(" to ".join(" and ".join(side) for side in sides))
+    if isinstance(tree, Unreadable) and tree.slug in ("syntax", "words"):
+        if (sides := chemical(text)) is not None:
+            return Text(" to ".join(" and ".join(side) for side in sides))
+        if split_unit(text) is not None:
+            return Text(" ".join(text.split()))  # 4.18 J/g°C, which the comparison of units understands
     return tree
 
 
@@ -191,6 +194,8 @@ def _same_choice(gold: str, answer: str, oracle: Oracle | None) -> tuple[str, st
     """Return (rule, reason) if both state the same choice, without contradiction between the texts after it."""
     meant = _choice(gold)
     stated = read_choice(answer)
+    if meant is None and (letters := _letters(gold)) is not None:
+        return ("choice", f"choices {letters}") if several_choices(answer) == letters else None
     if meant is None:
         return _same_option(gold, stated, oracle)
     if stated is None or stated.letter != meant.letter:
@@ -198,6 +203,11 @@ def _same_choice(gold: str, answer: str, oracle: Oracle | None) -> tuple[str, st
     if meant.content and stated.content and not _is_correct(_any_gold((meant.content,), stated.content, oracle)):
         return None
     return "choice", f"choice {meant.letter}"
+
+
+@lru_cache(maxsize=CACHED_GOLDS)
+def _letters(gold: str) -> str | None:
+    return several_choices(boxes_of_gold(gold))
 
 
 def _same_option(gold: str, stated: ChoiceText | None, oracle: Oracle | None) -> tuple[str, str] | None:

@@ -17,7 +17,9 @@ from typing import NamedTuple
 from deepcompress_verify.beside import ENDINGS, LETTER, OPENERS, restated
 from deepcompress_verify.beside import MAX_CHARS as MAX_CHARS_BESIDE
 from deepcompress_verify.checkers.protocol import MAX_ANSWER_CHARS
+from deepcompress_verify.formula_beside import COMMANDS_BEFORE, OPERATORS_AFTER, OPERATORS_BEFORE, second_statement
 from deepcompress_verify.labelled_boxes import MAX_BOXES, has_labels, joined_parts
+from deepcompress_verify.later_statement import later_statement
 from deepcompress_verify.phrases import find_closing_answer, find_marked_answer, find_restated_answer
 from deepcompress_verify.task import encode_task, is_plain
 from deepcompress_verify.tree import MAX_CHARS
@@ -176,16 +178,43 @@ def extract(
             marked = find_marked_answer(response, span[2])
             if marked is not None:
                 return Extraction(marked)
-        begin, _, close, end = span
+        begin, content, close, end = span
+        second = None
+        usual = response[begin - 1 : begin] in _USUAL_BEGINNINGS and response[end : end + 2] in _USUAL_ENDS
+        if (
+            not usual
+            and _may_be_joined(response, begin, end)
+            and len(answer) < MAX_CHARS
+            and response[content:close].strip() == answer
+        ):
+            second = second_statement(answer, response, begin, end)
         if LETTER.search(response, end) is None:
             before = response[max(0, begin - MAX_CHARS_BESIDE) : begin]
             if not before.rstrip(OPENERS).endswith(ENDINGS):
-                return Extraction(answer)  # most responses end with the box
-        return Extraction(answer, find_restated_answer(response, close), box=(begin, end))
+                return Extraction(answer, second)  # most responses end with the box
+        second = second or find_restated_answer(response, close) or later_statement(answer, response, end)
+        return Extraction(answer, second, box=(begin, end))
     if answer_format == "final_answer":
         phrase = find_closing_answer(response, start)
         return Extraction(phrase) if phrase else _none("no_answer", "neither a box nor a closing phrase was found")
     return _none("no_answer", "no complete \\boxed{} was found")
+
+
+_USUAL_ENDS = frozenset(("", "$", "$.", "$$", "$\n", "\n", "\n\n", "\n\\", "\n$", "\\)", "\\]", ".", ".\n", "**"))
+"""Characters after a box that end its formula."""
+_USUAL_BEGINNINGS = frozenset("\n$([")
+"""Characters before a box that begin its formula."""
+
+
+def _may_be_joined(text: str, begin: int, end: int) -> bool:
+    """Return True if an operator may join the box to its formula."""
+    last = text[max(0, begin - 8) : begin].rstrip()
+    if last[-1:] in OPERATORS_BEFORE or last.endswith(COMMANDS_BEFORE):
+        return True
+    if text[end : end + 2] in _USUAL_ENDS:
+        return False
+    follows = text[end : end + 3].lstrip(" ")[:1]
+    return follows in OPERATORS_AFTER or follows.isalpha()
 
 
 def _after_thinking(response: str) -> int:

@@ -39,3 +39,18 @@ def hedged(text: str) -> bool:
 
 
 _UNSURE = frozenset("be sure certain confident answer".split())
+
+
+_CONDITIONS = frozenset(
+    "if when whenever unless only provided providing given assuming sometimes partly partially mostly almost some "
+    "depending depends except until often usually".split()
+)
+
+
+def restricts(words: list[str]) -> bool:
+    """Return True if an elaboration restricts a statement, and is no reason: "if n > 3", "in some cases"."""
+    if words[0] in ("because", "since", "as"):
+        return False
+    after = words[1] if len(words) > 1 else ""
+    first = words[0] in ("for", "in", "under", "at", "with") and after not in ("all", "every", "any", "fact")
+    return first or not _CONDITIONS.isdisjoint(words)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from deepcompress_verify.beside import DENIED
 from deepcompress_verify.reader.words import DIRECTIONS, FUNCTION_WORDS
 
 _TAIL = 4096
@@ -265,7 +266,7 @@ def _last_line(text: str, start: int) -> str | None:
         stripped = line.strip()
         if stripped in ("$$", "\\]") and (block := _display(tail, stripped)) is not None:
             return block
-        if stripped and stripped not in ("$$", "\\]", "\\)"):
+        if stripped and stripped not in ("$$", "\\]", "\\)") and not stripped.startswith("```"):
             lower = stripped.lower()
             if any(marker in lower for marker in _LINE_MARKERS) or _HEDGED_LINE.search(lower):
                 return None  # denied or hedged: "the wrong answer is 5", "it could be 5"
@@ -298,8 +299,16 @@ _SENTENCE = re.compile(
 _LISTED = re.compile(r"[*(]*(?P<letter>[A-J])[.):]+[*]*\s+(?P<text>[A-Za-z][^.;]*)[.]?")
 
 
+_CHOSEN = re.compile(
+    r"(?<![不未别勿非])(?:选择?|选项)(?:为|是|：|:)?\s*[（(]?(?P<letters>[A-J]{1,5})[)）]?(?:项|选项)?[。.]?$"
+)
+"""The end of a line that chooses: 因此，选B。"""
+
+
 def _stated_choice(line: str) -> str | None:
     """Return the choice that a last line states: "B", "`B`", "B. Increases", "Option (B) is correct."."""
+    if (chosen := _CHOSEN.search(line)) is not None and not any(word in line for word in ("不", "排除", "错误")):
+        return chosen["letters"]
     match = _OPTION.fullmatch(line)
     if match is None:
         return None
@@ -315,7 +324,11 @@ def _unguarded(line: str, value: str | None) -> str | None:
     """Return a value of a line, or None if the words before it in its clause deny, bound or only number it."""
     if value is None:
         return None
-    before = line[: max(line.rfind(value.partition(" \\text")[0].strip("%")), 0)]
+    stated = value.partition(" \\text")[0].strip("%")
+    begin = max(line.rfind(stated), 0)
+    before = line[:begin]
+    if DENIED.match(line[begin + len(stated) :].lstrip(" $*)%\\")) is not None:
+        return None  # 42 is not the answer
     for mark in (". ", "; ", ", ", "。", "，", " is ", " are ", " was ", "=", " equals "):
         before = before.rpartition(mark)[2]
     if _GUARD.search(before) is not None:
@@ -325,7 +338,7 @@ def _unguarded(line: str, value: str | None) -> str | None:
 
 _GUARD = re.compile(
     r"\b(?:not|isn['’]t|aren['’]t|can['’]t|cannot|never|neither|nor|than|at least|at most|fewer|except|unless"
-    r"|rule[sd]? out)\b"
+    r"|including|such as|rule[sd]? out)\b"
     r"|\b(?:under|below|above|over|exceeds?|exceeding|up to|between\s+\S+\s+and)\s+[\W]*$"
     r"|\b(?:step|equation|problem|question|figure|table|example|theorem|lemma|chapter|section|case|exercise|part)\s+[\W]*$"
     r"|(?:≠|<|>|≤|≥|≈|\\(?:neq?|leq?|geq?|lt|gt|approx|not))\s*\$?\s*$|不是|不为|至少|至多|小于|大于|少于|多于|不等于|不超过",

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from deepcompress_verify.hedges import DENIALS, HEDGES, hedged, words_of
+from deepcompress_verify.hedges import DENIALS, HEDGES, hedged, restricts, words_of
 from deepcompress_verify.masking import mask, part
 from deepcompress_verify.reader.words import DENIALS as NO_UNITS
 from deepcompress_verify.reader.words import (
@@ -169,9 +169,9 @@ def _steps(answer: str) -> Iterator[Reduction]:
         yield Reduction(unmarked)
         answer = unmarked
     masked = mask(answer)
-    if masked == answer and " " not in answer and "(" not in answer and "=" not in answer:
+    if masked == answer and answer.isascii() and not any(mark in answer for mark in " (="):
         return
-    for rule in (_prefix, _direction, _in_brackets, _approximation, _claim, _reason, _subject, _yes_or_no):
+    for rule in _RULES:
         yield from rule(answer, masked)
 
 
@@ -423,8 +423,27 @@ def _prefix(answer: str, masked: str) -> Iterator[Reduction]:
         yield Reduction(part(answer, masked, match.end(), len(answer)))
 
 
+def _named_point(_answer: str, masked: str) -> Iterator[Reduction]:
+    """Remove the name of a point: "P(3, 4)" is (3, 4). C(3, 4) is a number of choices."""
+    match = _POINT.match(masked) if masked.rstrip(" .").endswith(")") else None
+    if match is not None:
+        yield Reduction(match[1])
+
+
+def _chinese_subject(_answer: str, masked: str) -> Iterator[Reduction]:
+    """Remove what is asked for before its value: 最小值为7, 共7种."""
+    match = None if masked.isascii() else _CHINESE.match(masked)
+    if match is not None and masked[match.end() :].strip():
+        yield Reduction(masked[match.end() :], subject=frozenset(filter(None, (match["name"],))))
+
+
+_CHINESE = re.compile(
+    r"^\s*(?:所以|因此|故|则)?(?:(?:所求的?|正确)?(?P<name>答案|结果|值|最大值|最小值|面积|体积|周长|概率|个数|总数|和|距离|长度|系数|斜率|半径)"
+    r"(?:为|是|等于)\s*|(?:一?共有?)\s*(?=[-\d]))"
+)
+_POINT = re.compile(r"^\s*[ABD-Z](?:_\d|')?\s*((?:\\left\s*)?\([^()]+,[^()]+\))\s*\.?$")
 _PREFIX = re.compile(
-    r"^\s*(?:(?:thus|hence|so|therefore|then)\s*,\s*|(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|ans)\s*[:.]\s*)(?=\S)",
+    r"^\s*(?:both\s+(?=[^,]+\sand\s)|(?:thus|hence|so|therefore|then)\s*,\s*|(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|ans)\s*[:.]\s*)(?=\S)",
     re.IGNORECASE,
 )
 
@@ -467,7 +486,13 @@ def _yes_or_no(_answer: str, masked: str) -> Iterator[Reduction]:
         return
     denied = not DENIALS.isdisjoint(words) or any(word.endswith("nt") and word in DENIALS for word in words)
     positive = match[1].lower() in ("yes", "true")
-    if words == ["never"]:
+    if words == ["never"] or restricts(words):
         return
     if positive != denied or (not positive and words[:1] in (["because"], ["since"])):
         yield Reduction(match[1])
+
+
+_RULES = (
+    _prefix, _named_point, _chinese_subject, _direction, _in_brackets, _approximation, _claim, _reason, _subject,
+    _yes_or_no,
+)  # fmt: skip

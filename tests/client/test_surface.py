@@ -451,3 +451,43 @@ def test_cancelling_one_part_leaves_no_exception_group() -> None:
     one = AsyncClient("http://service", transport=httpx.MockTransport(handler), max_request_items=1)
     with pytest.raises(errors.InvalidRequest):
         asyncio.run(one.verify([{"gold": "7", "response": "7"}] * 3))
+
+
+@pytest.mark.parametrize("field", ["rewards", "correct", "trainable", "components"])
+def test_an_answer_with_another_number_of_values_is_refused(field: str) -> None:
+    """Rewards of a broken proxy or server would otherwise be paid to the wrong rollouts."""
+    group: dict[str, Any] = {
+        "problem_id": "p",
+        "group_id": "p",
+        "pass_ratio": 1.0,
+        "level": 0.5,
+        "beta": 0.1,
+        "difficulty": "simple",
+        "rewards": [1.0, 1.0],
+        "components": {"outcome": [1.0, 1.0], "length": [0.0, 0.0], "overlong": [0.0, 0.0]},
+        "correct": [True, True],
+        "trainable": [True, True],
+        "length_term": [0.0, 0.0],
+        "replayed": False,
+        "stale": False,
+    }
+    head = {
+        "run": "r",
+        "epoch": 0,
+        "step": 0,
+        "phase": "train",
+        "level": 0.5,
+        "batch_pass_ratio": 1.0,
+        "warnings": [],
+    }
+    sent = [{"problem_id": "p", "rollouts": [{"correct": True, "tokens": 1}, {"correct": True, "tokens": 2}]}]
+
+    def answered(one: dict[str, Any]) -> Client:
+        transport = httpx.MockTransport(lambda _: httpx.Response(200, json={**head, "groups": [one]}))
+        return Client("http://service", transport=transport)
+
+    with answered(group) as client:
+        assert client.shape(run="r", step=0, groups=sent).groups[0].rewards == [1.0, 1.0]
+    short = group["components"] | {"length": [0.0]} if field == "components" else group[field][:1]
+    with answered({**group, field: short}) as client, pytest.raises(errors.ServiceError, match="1 values of group 0"):
+        client.shape(run="r", step=0, groups=sent)

@@ -160,10 +160,8 @@ def test_a_batch_has_a_budget_in_the_computer_algebra_system() -> None:
     async def main() -> None:
         pool = VerifierPool(workers=1)
         await pool.start()
-        golds = [rf"\frac{{\pi^2}}{{6}}+{n}" for n in range(6)]
-        checks = [
-            Check((gold,), rf"\boxed{{\sum_{{k=1}}^{{\infty}}\frac{{1}}{{k^2}}+{n}}}") for n, gold in enumerate(golds)
-        ]
+        golds = [rf"\sum_{{k=1}}^{{\infty}}\frac{{1}}{{k^2}}+{n}" for n in range(6)]
+        checks = [Check((gold,), rf"\boxed{{\frac{{\pi^2}}{{6}}+{n}}}") for n, gold in enumerate(golds)]
         verdicts = await pool.verify_many(checks)
         assert all(verdict.correct and verdict.decided_by == "cas" for verdict in verdicts)
         assert pool.stats().cas_checks == 6

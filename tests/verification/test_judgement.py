@@ -35,7 +35,13 @@ def correct(gold: str, answer: str) -> bool:
 
 @pytest.mark.parametrize(
     ("gold", "answer", "right", "symmetric"),
-    [*pairs("judgement.txt"), *pairs("kinds.txt"), *pairs("stranger.txt"), *pairs("claims.txt")],
+    [
+        *pairs("judgement.txt"),
+        *pairs("kinds.txt"),
+        *pairs("stranger.txt"),
+        *pairs("claims.txt"),
+        *pairs("unseen.txt"),
+    ],
 )
 def test_judgement(gold: str, answer: str, right: bool, symmetric: bool) -> None:
     assert correct(gold, answer) is right
@@ -72,6 +78,9 @@ def test_hacks_do_not_pay(gold: str, answer: str, right: bool, symmetric: bool) 
     [
         ("127", r"1+2+4+\cdots+64"),
         (r"\frac{n(n+1)}{2}", r"1+2+\cdots+n"),
+        ("1", r"\sum_{n=1}^\infty 2^{-n}"),
+        (r"\frac{\pi^2}{6}", r"\sum_{n=1}^\infty\frac{1}{n^2}"),
+        (r"\frac12", r"\prod_{n=2}^\infty\left(1-\frac{1}{n^2}\right)"),
         ("2x", r"\frac{d}{dx}x^2"),
         ("6x", r"\frac{d^2}{dx^2}x^3"),
     ],

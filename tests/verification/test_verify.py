@@ -13,7 +13,7 @@ from deepcompress_verify.reader import read
 from deepcompress_verify.rendering import render_tree
 from deepcompress_verify.tree import Unreadable
 
-NEEDS_CAS = (r"\frac{\pi^2}{6}", r"\boxed{\sum_{k=1}^{\infty}\frac{1}{k^2}}")
+NEEDS_CAS = (r"\sum_{k=1}^{\infty}\frac{1}{k^2}", r"\boxed{\frac{\pi^2}{6}}")
 
 
 def test_the_answer_in_the_box_is_compared() -> None:

@@ -247,9 +247,17 @@ def _other_joiner(gold: List, answer: List) -> bool:
     """Return True for p and q against p or q, and for names of things in a list against one of them."""
     items = (*gold.items, *answer.items)
     words = {gold.word, answer.word}
+    if "or" in words and len(words) == 2 and all(map(_different_unknowns, (gold.items, answer.items))):
+        return True
     if words == {"and", "or"}:
         return all(isinstance(item, (Sym, Text)) for item in items)
     return words == {"", "or"} and all(isinstance(item, Text) for item in items)
+
+
+def _different_unknowns(items: tuple[Node, ...]) -> bool:
+    """Return True for relations, each of another unknown: x = 1, y = 2."""
+    heads = [item.terms[0].name for item in items if isinstance(item, Rel) and isinstance(item.terms[0], Sym)]
+    return len(heads) == len(items) > 1 and len(set(heads)) == len(heads)
 
 
 def _numbered(left: tuple[Node, ...], right: tuple[Node, ...]) -> bool:

@@ -91,7 +91,11 @@ def differs_in_case(gold: str, answer: str) -> bool:
     stated = frozenset(_CASED_WORD.findall(_without_markup(answer)))
     lower = {word.lower(): word for word in stated}
     return any(
-        word not in stated and word.lower() in lower and _has_case(word, lower[word.lower()]) for word in meant
+        word not in stated
+        and word.lower() in lower
+        and _has_case(word, lower[word.lower()])
+        and re.search(rf"{word}\^\{{?[-+]?\d*[a-z]", gold) is None  # Ce^{-x} is a power of e
+        for word in meant
     )
 
 

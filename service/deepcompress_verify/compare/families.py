@@ -67,12 +67,13 @@ def same_family(a: Node, b: Node, context: ComparisonContext) -> bool:
     return equal(a0, Add((b0, gap)), context) is True
 
 
-def same_constants(gold: Node, answer: Node, context: ComparisonContext) -> bool:
+def same_constants(gold: Node, answer: Node, context: ComparisonContext, *, named: bool = False) -> bool:
     """Return True for two solutions whose constants have other names or another order: C_1 e^x + C_2, A e^x + B.
 
     The gold is a function of a variable. Its constants are C_1 to C_4, at least two of them; or C as its one capital
-    letter, beside x, t or theta; or, if the answer has C_1 to C_4 for them, two letters or more from A to D, without
-    other capital letters. Those of the answer are its letters that the gold has not, and its C_1 to C_4.
+    letter, beside x, t or theta; or two letters or more from A to D, without other capital letters, if the answer has
+    C_1 to C_4 for them, or other letters from A to D and both are `named` functions, f(x) = ... Those of the answer
+    are its letters that the gold has not, and its C_1 to C_4.
     """
     first, second = symbols(gold), symbols(answer)
     if first.isdisjoint(_VARIABLES) or not all(map(_is_scalar, (gold, answer))):
@@ -88,7 +89,8 @@ def same_constants(gold: Node, answer: Node, context: ComparisonContext) -> bool
     elif NUMBERED_CONSTANTS.issuperset(constants):
         allowed = frozenset(name for name in stated if _may_be_constant(name))
     else:
-        allowed = NUMBERED_CONSTANTS
+        # letters of the gold in another order may be those of the problem
+        allowed = NUMBERED_CONSTANTS | (_CAPITALS - set(constants) if named else frozenset())
     if not allowed.issuperset(stated):
         return False
     for order in permutations(constants):

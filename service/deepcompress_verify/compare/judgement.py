@@ -379,7 +379,7 @@ def _omissions(gold: Node, answer: Node, context: ComparisonContext) -> bool | N
         and not isinstance(answer, Rel)
         and not _unevaluated(answer) <= _unevaluated(gold)
     ):
-        context.open_reason = "an integral or a limit that is not evaluated"
+        context.open_reason = "an integral, a limit or an infinite sum that is not evaluated"
         return None
     names = context.facts(gold).names | context.facts(answer).names
     if all(name[:1] not in _OMISSION_PREFIXES for name in names):
@@ -395,8 +395,13 @@ _OMISSION_PREFIXES = (".", "d")
 
 
 def _unevaluated(node: Node) -> frozenset[str]:
-    """Return which of "int" and "lim" a tree holds."""
-    return frozenset(part.kind for part in walk(node) if isinstance(part, BigOp)) & {"int", "lim"}
+    """Return which of "int", "lim" and "series" a tree holds; a series is a sum or product to infinity."""
+    found: set[str] = set()
+    for part in walk(node):
+        if isinstance(part, BigOp):
+            endless = part.kind in ("sum", "prod") and Const("oo") in (part.low, part.high)
+            found.add("series" if endless else part.kind)
+    return frozenset(found) & {"int", "lim", "series"}
 
 
 def _numbers(gold: Num, answer: Num, context: ComparisonContext) -> bool:

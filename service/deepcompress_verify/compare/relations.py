@@ -321,7 +321,7 @@ def _scalar(node: Node) -> bool:
 
 
 def same_names(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
-    """Return True if two assignments have the same name: f(x) and f(z), y and f(x), but not x and y."""
+    """Return True if two assignments have the same name: f(x) and f(z), y and f(x); not x and y, or P(A) and P(B)."""
     if {canon(n) for n in a} == {canon(n) for n in b}:
         return True
     if len(a) == len(b) == 1:
@@ -329,7 +329,7 @@ def same_names(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
         if canon(x) == canon(y):
             return True
         if isinstance(x, Apply) and isinstance(y, Apply):
-            letters = all(isinstance(a, Sym) and not a.name.startswith(WORDS) for a in (*x.args, *y.args))
+            letters = all(isinstance(a, Sym) and _is_variable(a.name) for a in (*x.args, *y.args))
             return letters and x.name == y.name and x.name[-1] != "|" and len(x.args) == len(y.args)
         if {type(x), type(y)} == {Sym, Apply}:
             head, applied = (x, y) if isinstance(x, Sym) else (y, x)
@@ -341,6 +341,11 @@ def same_names(a: tuple[Node, ...], b: tuple[Node, ...]) -> bool:
             marked = " " in one and " " in two
             return one == two or (not marked and _unmarked(one) == _unmarked(two))
     return False
+
+
+def _is_variable(name: str) -> bool:
+    """Return False for words, and for capitals, which name events and points."""
+    return not name.startswith(WORDS) and not name[:1].isupper()
 
 
 def _unmarked(name: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from deepcompress_verify.compare import units
 from deepcompress_verify.compare.context import NOT_APPLICABLE, ComparisonContext, InconclusiveError, NotApplicable
+from deepcompress_verify.compare.families import same_constants
 from deepcompress_verify.compare.forms import canon, symbols
 from deepcompress_verify.compare.integer_families import class_members, satisfies_congruence
 from deepcompress_verify.compare.items import COLLECTIONS, distinct, in_order, same_items, tuples_equal
@@ -267,7 +268,10 @@ def _two_relations(
                 context.record("relation", "the argument of one is another letter in the other")
                 return False
             value = rename_arguments(right.names, right.value, left.names)
-            return context.judge(left.value, value)
+            result = context.judge(left.value, value)
+            if result is False and all(map(_is_function, (left.names, right.names))):
+                return same_constants(left.value, value, context, named=True)
+            return result
         elif (gathered := _as_tuples(left, right)) is not None:
             return context.judge(*gathered)
         elif any(isinstance(n, (Tuple, Text, Apply)) for n in (*left.names, *right.names)) or _are_independent(
@@ -280,6 +284,11 @@ def _two_relations(
             return same_equation(difference_of_sides(gold), difference_of_sides(answer), context)
         return in_order(gold.terms, answer.terms, context)
     return _inequalities(gold, answer, context)
+
+
+def _is_function(names: tuple[Node, ...]) -> bool:
+    """Return True for y and f(x), which name a function."""
+    return len(names) == 1 and (isinstance(names[0], Apply) or names[0] in (Sym("y"), Sym("Y")))
 
 
 def _compare_congruence_class(relation: Rel, value: Node | None, context: ComparisonContext) -> bool | None:

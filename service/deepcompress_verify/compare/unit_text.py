@@ -57,7 +57,7 @@ _COMMANDS = frozenset(
     "displaystyle pm quad".split()
 )
 """Commands of a formula without a unit."""
-_CELSIUS = re.compile(r"(?:°|\^?\s*\{?\s*\\circ\s*\}?)\s*\{?\s*C(?![A-Za-z])|℃")
+_CELSIUS = re.compile(r"(?:\{\s*\}\s*)?(?:°|\^?\s*\{?\s*\\circ\s*\}?)\s*\{?\s*C(?![A-Za-z])|℃")
 """A degree Celsius, which is a kelvin in a product of units: J/(g·°C)."""
 _SUPER = str.maketrans("⁻¹²³⁴", "-1234")
 
@@ -144,12 +144,18 @@ def read_unit(text: str) -> tuple[fmpq, Dimensions] | None:
     if quotient is None:
         return None
     plain = _BLANK.sub(" ", quotient).replace("mm Hg", "mmHg")
-    kelvin = _CELSIUS.sub("K", plain)
+    kelvin = _CELSIUS.sub(_kelvin, plain)
     tokens = _tokens(kelvin)
     pieces = None if tokens is None else _product(tokens)
     if not pieces or (kelvin != plain and len(pieces) == 1):
         return None
     return measure("*".join(f"{name}^{power}" for name, power in pieces))
+
+
+def _kelvin(degree: re.Match[str]) -> str:
+    """Return a kelvin for a degree Celsius, as a factor of the unit before it: J/g°C is J/(g·K)."""
+    before = degree.string[: degree.start()].rstrip(" {}")
+    return "·K" if before and (before[-1].isalnum() or before[-1] == ")") else "K"
 
 
 def _expand_fraction(text: str) -> str | None:

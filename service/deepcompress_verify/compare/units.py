@@ -219,7 +219,7 @@ _KINDS = tuple(
         "red green blue yellow white black brown orange purple pink gray grey gold silver",
         "big small large little", "old young new", "hot cold", "front back", "top bottom", "first second third last",
         "left right", "male female", "heavy light", "open closed", "full empty", "odd even", "hard soft",
-        "inner outer", "positive negative",
+        "inner outer", "positive negative", "real complex imaginary", "distinct equal repeated identical",
     )
 )  # fmt: skip
 """Words of `CONTRARY_NOUNS` that exclude each other."""

@@ -9,7 +9,7 @@ from deepcompress_verify.reader.dates import join_dates, may_hold_date, numeric_
 from deepcompress_verify.reader.grammar import parse
 from deepcompress_verify.reader.numerals import Commas, join_numerals
 from deepcompress_verify.reader.parts import split_parts
-from deepcompress_verify.reader.spellings import join_spellings, may_hold_spelling
+from deepcompress_verify.reader.spellings import join_spellings, may_hold_spelling, name_extremes
 from deepcompress_verify.reader.statements import phrase
 from deepcompress_verify.reader.stream import Options
 from deepcompress_verify.reader.tokens import ReadError, Token, clean, tokenize
@@ -70,6 +70,8 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False, product
         if may_hold_spelling(cleaned):
             tokens = join_spellings(tokens)
         tokens = join_numerals(tokens, commas, latex)
+        if "m" in cleaned or "gcd" in cleaned:
+            tokens = name_extremes(tokens, cleaned)
         if len(tokens) == 1:
             return Unreadable("empty")
         options = Options(latex, plain_units, products)

@@ -23,6 +23,7 @@ from deepcompress_verify.tree import (
     walk,
 )
 
+_POSITIVE_INTEGERS = frozenset(("N^*", "N^+", "N_+", "Z^+", "Z_+", "Z_>0", "N_>0"))
 _SET_LETTERS = frozenset("ZNQR")
 _ORDER = frozenset(("<", "<=", ">", ">=", "!="))
 
@@ -32,13 +33,16 @@ def gathered(items: list[Node], word: str) -> Node:
     last = items[-1]
     if len(items) > 1 and isinstance(last, Rel) and last.ops == ("in",) and isinstance(last.terms[0], Sym):
         name, domain_set = last.terms[0].name, last.terms[1]
-        known = isinstance(domain_set, Const) or (isinstance(domain_set, Sym) and domain_set.name in _SET_LETTERS)
+        domain = domain_set.name if isinstance(domain_set, (Const, Sym)) else ""
+        if isinstance(domain_set, Sym):
+            domain = "N" if domain.removeprefix("bb ") in _POSITIVE_INTEGERS else domain
+        known = isinstance(domain_set, Const) or domain in _SET_LETTERS
         if known and any(isinstance(n, Sym) and n.name == name for i in items[:-1] for n in walk(i)):
-            return Qualified(gathered(items[:-1], word), f"{name} in {domain_set.name}")  # type: ignore[union-attr]
+            return Qualified(gathered(items[:-1], word), f"{name} in {domain}")
     if len(items) == 1:
         return items[0]
-    if (domain := _domain(items)) is not None:
-        return Qualified(gathered(items[:-1], word), domain)
+    if (bounds := _domain(items)) is not None:
+        return Qualified(gathered(items[:-1], word), bounds)
     first = items[0]
     if isinstance(first, Rel) and first.ops == ("!=",) and not any(isinstance(i, (Rel, Text)) for i in items[1:]):
         # x ≠ 0, 1 excludes both

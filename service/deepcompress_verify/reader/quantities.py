@@ -246,6 +246,9 @@ def _unit(s: Stream, one: bool = False) -> str | None:
                 continue
             unit = known_unit(token.value)
             s.position += 1
+            if lower == "light" and s.peek().value.lower() in ("year", "years"):
+                s.position += 1
+                unit, lower = None, "light-years"
             if unit is None:
                 unknown.append(lower)
                 operator, scale = "", 1

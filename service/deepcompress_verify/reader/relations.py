@@ -141,6 +141,8 @@ def relation(s: Stream) -> Node:
         terms[-1], modulus = last.args
     if not ops:
         return terms[0] if modulus is None else Rel((terms[0],), (), modulus)
+    if ops == ["in"] and isinstance(terms[0], Sym) and isinstance(last, Set) and len(last.items) == 1:
+        return Rel((terms[0], last.items[0]), ("=",))  # x in {5}
     return Rel(tuple(terms), tuple(ops), modulus)
 
 

@@ -19,6 +19,29 @@ def may_hold_spelling(text: str) -> bool:
     return words or "rem" in lower or "base" in lower
 
 
+def name_extremes(tokens: list[Token], text: str) -> list[Token]:
+    """Rewrite "max 5, min 1" as max = 5, min = 1: of one number, max, min, gcd and lcm are names."""
+    if "max" not in text and "min" not in text and "gcd" not in text and "lcm" not in text:
+        return tokens
+    out: list[Token] = []
+    for i, token in enumerate(tokens):
+        out.append(token)
+        if token.value.lower() not in ("max", "min", "gcd", "lcm") or token.kind == "n" or not _begins(tokens, i):
+            continue
+        number = i + 2 if tokens[i + 1].value == "-" else i + 1
+        if number + 1 < len(tokens) and tokens[number].kind == "n" and _ends(tokens[number + 1]):
+            out.append(Token("r", "=", True))
+    return out
+
+
+def _begins(tokens: list[Token], i: int) -> bool:
+    return i == 0 or (tokens[i - 1].value in (",", ";", "and") and i + 1 < len(tokens))
+
+
+def _ends(token: Token) -> bool:
+    return token.value in (",", ";", "and", "")
+
+
 def join_spellings(tokens: list[Token]) -> list[Token]:
     """Rewrite spelled numbers: "4 and a half" as 4 1/2, "2 out of 5" as 2/5, "minus 3" as -3, 负四分之三 as -3/4."""
     out: list[Token] = []

@@ -231,7 +231,7 @@ CONTRARY_NOUNS = frozenset(
     "positive left right long wide high deep tall thick broad away apart male female red green blue "
     "yellow white black brown orange purple pink gray grey gold silver big small large little old young "
     "new hot cold front back top bottom first second third last heavy light open closed full empty odd "
-    "even hard soft inner outer".split()
+    "even hard soft inner outer real complex imaginary distinct equal repeated identical".split()
 )
 """Words of a counted noun that may be left out or added, but not be others."""
 
@@ -282,7 +282,7 @@ DENIALS = frozenset(
     "disproven untrue mistaken discarded ruled failed cancelled canceled except without excluding zero "
     "non none nothing never neither nor not no fails isn't false refused void retracted crossed too many "
     "octal binary hex hexadecimal ternary nautical troy imperial "
-    "few almost nearly barely hardly about approximately roughly".split()
+    "sometimes always often usually few almost nearly barely hardly about approximately roughly".split()
 )
 """Words after a number that deny it, or bring another: never a unit."""
 
@@ -390,5 +390,10 @@ def is_word(run: str) -> bool:
 
 
 def known_unit(word: str) -> str | None:
-    """Return the canonical unit of a word, or None."""
-    return UNITS.get(word) or UNITS.get(word.lower())
+    """Return the canonical unit of a word, or None.
+
+    Names and the units of everyday life may be in capitals (KM, Kg). The case of other symbols with a prefix counts:
+    nm is a nanometer, Nm is a newton meter, and nM and NM are neither.
+    """
+    unit = UNITS.get(word)
+    return unit if unit is not None or word.lower() in _SYMBOLS else UNITS.get(word.lower())

@@ -9,6 +9,7 @@ from tests.verification.mathematics import (
     quantities,
     relations,
     strangers,
+    unseen,
 )
 from tests.verification.mathematics.case import KINDS, Case, Generator
 from tests.verification.mathematics.restyles import RESTYLES
@@ -26,4 +27,5 @@ __all__ = [
     "quantities",
     "relations",
     "strangers",
+    "unseen",
 ]
