@@ -17,6 +17,7 @@ from deepcompress_service.admission.limits import (
     InflightLimiter,
     KeyedSlots,
     Reservation,
+    without_slot,
 )
 from deepcompress_service.api.context import Context, run_scheduled
 from deepcompress_service.api.errors import ApiError, from_admission
@@ -94,6 +95,26 @@ def test_places_are_not_lost_when_waiters_give_up() -> None:
             pass
 
     asyncio.run(asyncio.wait_for(scenario(), 20))
+
+
+def test_a_slot_that_was_given_up_is_waited_for_and_counted_again() -> None:
+    async def scenario() -> list[str]:
+        scheduler, order = FairScheduler(1, 100, 10**9), []
+        async with scheduler.slot("x"):
+            async with without_slot():
+                await asyncio.create_task(_take(scheduler, "while given up", order))
+            waiting = asyncio.create_task(_take(scheduler, "after", order))
+            await asyncio.sleep(0)
+            order.append("held again")
+        await waiting
+        async with scheduler.slot("x"):
+            waiting = asyncio.create_task(_take(scheduler, "last", order))
+            await asyncio.sleep(0)
+            order.append("one place")
+        await waiting
+        return order
+
+    assert asyncio.run(scenario()) == ["while given up", "held again", "after", "one place", "last"]
 
 
 def test_a_waiter_cancelled_as_a_place_comes_free_is_only_cancelled() -> None:
