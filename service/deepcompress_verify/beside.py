@@ -75,8 +75,8 @@ _AFTER_DIRECTION = (" of", " about", " exactly")
 """The last words before a box after a direction: a loss of about."""
 _SCALING = ("Twice", "twice", "hrice", "alf", "ouble", "riple")
 _OR = (" or", "{or", "OR")
-ENDINGS = (" is", *_DENIALS, *_AFTER_DIRECTION, *_SCALING, *_OR)
-"""The last words before a box that matter even if no words follow it."""
+_ENDINGS = (*_DENIALS, *_AFTER_DIRECTION, *_SCALING, *_OR)
+"""The last words before a box that matter even if no words follow it; " is" does after "the wrong answer"."""
 _VERBS = ("is", "was", "would")
 LETTER = re.compile("[A-Za-z]")
 _DIRECTED_BEFORE = re.compile(r"([A-Za-z]+)\s+of(?:\s+(?:about|exactly))?\s*$")
@@ -96,7 +96,7 @@ def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: in
     before = text[max(0, begin - MAX_CHARS) : begin]
     has_words_after = LETTER.search(text, end, end + MAX_CHARS) is not None
     last = before.rstrip(OPENERS)
-    if not has_words_after and not last.endswith(ENDINGS):
+    if not has_words_after and not may_contradict(last):
         return None  # most responses end with the box
     if _denied_before(before):
         return f"\\text{{not }} {answer}"
@@ -126,6 +126,14 @@ def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: in
     return f"{answer} \\text{{ {beside}}}" if beside else None
 
 
+def may_contradict(last: str) -> bool:
+    """Return True if the last words before a box may contradict it although no words follow it."""
+    if not last.endswith(" is"):
+        return last.endswith(_ENDINGS)
+    words = last.lower()
+    return "wrong" in words or "incorrect" in words or "false" in words
+
+
 def _both(answer: str, second: re.Match[str]) -> str | None:
     """Return the answer and a second value."""
     value = second["math"] or second["inline"] or second["plain"] or second["typeset"]
@@ -137,10 +145,7 @@ def _both(answer: str, second: re.Match[str]) -> str | None:
 def _denied_before(before: str) -> bool:
     """Return True for "the answer is not" and "the wrong answer is"."""
     last = before.rstrip(OPENERS)
-    if last.endswith(" is"):
-        if not any(word in last.lower() for word in ("wrong", "incorrect", "false")):
-            return False
-    elif not last.endswith(_DENIALS):
+    if not (may_contradict(last) if last.endswith(" is") else last.endswith(_DENIALS)):
         return False
     return _DENIED_BEFORE.search(_DRESS.sub(" ", before).rpartition("\n")[2]) is not None
 

@@ -14,7 +14,7 @@ from bisect import bisect
 from dataclasses import replace
 from typing import NamedTuple
 
-from deepcompress_verify.beside import ENDINGS, LETTER, OPENERS, restated
+from deepcompress_verify.beside import LETTER, OPENERS, may_contradict, restated
 from deepcompress_verify.beside import MAX_CHARS as MAX_CHARS_BESIDE
 from deepcompress_verify.checkers.protocol import MAX_ANSWER_CHARS
 from deepcompress_verify.formula_beside import COMMANDS_BEFORE, OPERATORS_AFTER, OPERATORS_BEFORE, second_statement
@@ -189,9 +189,9 @@ def extract(
         ):
             second = second_statement(answer, response, begin, end)
         if LETTER.search(response, end) is None:
-            before = response[max(0, begin - MAX_CHARS_BESIDE) : begin]
-            if not before.rstrip(OPENERS).endswith(ENDINGS):
-                return Extraction(answer, second)  # most responses end with the box
+            last = response[max(0, begin - MAX_CHARS_BESIDE) : begin].rstrip(OPENERS)
+            # Most responses end with the box.
+            return Extraction(answer, second, box=(begin, end) if may_contradict(last) else None)
         second = second or find_restated_answer(response, close) or later_statement(answer, response, end)
         return Extraction(answer, second, box=(begin, end))
     if answer_format == "final_answer":
