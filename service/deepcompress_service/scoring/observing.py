@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from deepcompress_client.wire import (
@@ -18,6 +19,7 @@ from ..difficulty.identity import check_identity
 from ..difficulty.model import Observation
 from ..difficulty.refusals import run_lost
 from ..shaping.lengths import bin_of
+from .batch import TURN
 from .errors import InvalidRequestError
 from .pipeline import Pipeline
 from .request_checks import check_version, limit
@@ -39,7 +41,7 @@ async def observe(pipeline: Pipeline, request: ObserveRequest) -> ObserveAnswer:
     limit("the number of rollouts", sum(len(group.rollouts) for group in request.groups), pipeline.settings.max_items)
     if request.step is None and not await takes_observations_without_step(pipeline, request.run):
         raise InvalidRequestError("step", "send the step: only observations of an asynchronous run have none")
-    observations = observations_of(request)
+    observations = await observations_of(request)
     if request.incarnation is not None:
         try:
             state = await pipeline.timed("get_run", pipeline.store.get_run(request.run))
@@ -60,7 +62,7 @@ async def takes_observations_without_step(pipeline: Pipeline, run: str) -> bool:
         return True
 
 
-def observations_of(request: ObserveRequest) -> list[Observation]:
+async def observations_of(request: ObserveRequest) -> list[Observation]:
     """Return the rollouts of a request as observations, in the order sent, without the unchecked ones.
 
     Raises:
@@ -68,11 +70,15 @@ def observations_of(request: ObserveRequest) -> list[Observation]:
     """
     found: list[Observation] = []
     groups: set[str] = set()
+    until = TURN
     for index, group in enumerate(request.groups):
         group_id = group.group_id or group.problem_id
         if group_id in groups:
             raise InvalidRequestError(f"groups.{index}.group_id", "two groups of the request have this name")
         groups.add(group_id)
+        if len(found) >= until:
+            until = len(found) + TURN
+            await asyncio.sleep(0)  # other requests take their turn
         rollouts: set[str] = set()
         for position, rollout in enumerate(group.rollouts):
             rollout_id = str(position) if rollout.rollout_id is None else rollout.rollout_id

@@ -150,7 +150,7 @@ class Pipeline:
         rewards = await shape(batch, outcome)
         if batch.rollouts > SMALL_BATCH:
             await asyncio.sleep(0)  # other requests take their turn
-        answered = answer(batch, outcome, rewards, kind)
+        answered = await answer(batch, outcome, rewards, kind)
         if batch.rollouts > SMALL_BATCH:
             await asyncio.sleep(0)
         metrics.SHAPE_SECONDS.observe(time.perf_counter() - began)

@@ -121,7 +121,7 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
 # --- stage: answer ------------------------------------------------------------------------------------------
 
 
-def answer(batch: Batch, outcome: CommitOutcome | None, rewards: Rewards, kind: type[Answer]) -> Answer:
+async def answer(batch: Batch, outcome: CommitOutcome | None, rewards: Rewards, kind: type[Answer]) -> Answer:
     """Return the answer, of type `kind`. `outcome` is None in evaluation, whose answer has no level and no state.
 
     The warnings are a function of the request and of the run's state, so a repeated request has them again.
@@ -129,11 +129,10 @@ def answer(batch: Batch, outcome: CommitOutcome | None, rewards: Rewards, kind: 
     request = batch.request
     warnings: list[str] = [f"{slug}: {text}" for slug, text in rewards.warnings]
     rows: list[Any] = []  # ScoredGroup where the service verified, else GroupRewards
-    for index, (group, shaping_group, shaped) in enumerate(
-        zip(batch.groups, rewards.groups, rewards.shaped, strict=True)
-    ):
+    async for group in in_turns(batch.groups):
+        index = len(rows)
         record = None if outcome is None else outcome.groups[index]
-        row = group_answer(index, group, shaping_group, shaped, record)
+        row = group_answer(index, group, rewards.groups[index], rewards.shaped[index], record)
         if rewards.shadows is not None:
             row.shadow = {label: shadow_answer(one) for label, one in rewards.shadows[index].items()}
         if group.age is not None:
