@@ -75,8 +75,8 @@ _AFTER_DIRECTION = (" of", " about", " exactly")
 """The last words before a box after a direction: a loss of about."""
 _SCALING = ("Twice", "twice", "hrice", "alf", "ouble", "riple")
 _OR = (" or", "{or", "OR")
-_ENDINGS = (*_DENIALS, *_AFTER_DIRECTION, *_SCALING, *_OR)
-"""The last words before a box that matter even if no words follow it; " is" does after "the wrong answer"."""
+ENDINGS = (" is", *_DENIALS, *_AFTER_DIRECTION, *_SCALING, *_OR)
+"""The last words before a box that may matter even if no words follow it; " is" does after "the wrong answer"."""
 _VERBS = ("is", "was", "would")
 LETTER = re.compile("[A-Za-z]")
 _DIRECTED_BEFORE = re.compile(r"([A-Za-z]+)\s+of(?:\s+(?:about|exactly))?\s*$")
@@ -129,7 +129,7 @@ def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: in
 def may_contradict(last: str) -> bool:
     """Return True if the last words before a box may contradict it although no words follow it."""
     if not last.endswith(" is"):
-        return last.endswith(_ENDINGS)
+        return last.endswith(ENDINGS)
     words = last.lower()
     return "wrong" in words or "incorrect" in words or "false" in words
 

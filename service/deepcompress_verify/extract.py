@@ -14,7 +14,7 @@ from bisect import bisect
 from dataclasses import replace
 from typing import NamedTuple
 
-from deepcompress_verify.beside import LETTER, OPENERS, may_contradict, restated
+from deepcompress_verify.beside import ENDINGS, LETTER, OPENERS, may_contradict, restated
 from deepcompress_verify.beside import MAX_CHARS as MAX_CHARS_BESIDE
 from deepcompress_verify.checkers.protocol import MAX_ANSWER_CHARS
 from deepcompress_verify.formula_beside import COMMANDS_BEFORE, OPERATORS_AFTER, OPERATORS_BEFORE, second_statement
@@ -180,7 +180,9 @@ def extract(
                 return Extraction(marked)
         begin, content, close, end = span
         second = None
-        usual = response[begin - 1 : begin] in _USUAL_BEGINNINGS and response[end : end + 2] in _USUAL_ENDS
+        usual = response[end : end + 2] in _USUAL_ENDS and (
+            response[begin - 1 : begin] in _USUAL_BEGINNINGS or response[begin - 2 : begin] == ": "
+        )
         if (
             not usual
             and _may_be_joined(response, begin, end)
@@ -191,7 +193,8 @@ def extract(
         if LETTER.search(response, end) is None:
             last = response[max(0, begin - MAX_CHARS_BESIDE) : begin].rstrip(OPENERS)
             # Most responses end with the box.
-            return Extraction(answer, second, box=(begin, end) if may_contradict(last) else None)
+            contradicted = last.endswith(ENDINGS) and may_contradict(last)
+            return Extraction(answer, second, box=(begin, end) if contradicted else None)
         second = second or find_restated_answer(response, close) or later_statement(answer, response, end)
         return Extraction(answer, second, box=(begin, end))
     if answer_format == "final_answer":

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from deepcompress_client.wire import ScoreGroup, ScoreRequest, ShapeGroup, ShapeRequest, Signal
@@ -21,8 +20,8 @@ SMALL_BATCH = 256
 """Most rollouts of a batch whose parts follow each other at once: they take a few milliseconds together. The parts of
 a larger one take turns with other requests."""
 
-TURN = 4_096
-"""Rollouts of a batch that are worked on before other requests take their turn."""
+TURN = 256
+"""Groups of a batch that are worked on before other requests take their turn."""
 
 
 @dataclass(slots=True)
@@ -71,14 +70,3 @@ class Rewards:
     signal: Signal | None = None
     sums: SignalSums | None = None
     """The sums of the signal's figures; None if the answer needs none."""
-
-
-async def in_turns(groups: Iterable[BatchGroup]) -> AsyncIterator[BatchGroup]:
-    """Yield groups of a batch, in order. Other requests take their turn after every `TURN` rollouts."""
-    waiting = 0
-    for group in groups:
-        yield group
-        waiting += len(group.sent.rollouts)
-        if waiting >= TURN:
-            waiting = 0
-            await asyncio.sleep(0)

@@ -27,7 +27,7 @@ from typing import TypeVar
 
 from cachetools import LRUCache
 
-from deepcompress_client.wire import RunConfig, ScoreAnswer, ScoreRequest, ShapeAnswer, ShapeGroup, ShapeRequest
+from deepcompress_client.wire import RunConfig, ScoreAnswer, ScoreRequest, ShapeAnswer, ShapeRequest
 from deepcompress_verify import Check, Verdict
 
 from ..activity.recorder import ActivityRecorder, CountedGroup
@@ -38,7 +38,7 @@ from ..observability import metrics, tracing
 from ..remote import RemoteCheckers
 from ..settings import Settings
 from .ages import check_asynchronous, group_age, seen_age
-from .batch import SMALL_BATCH, AddTask, Batch, BatchGroup, BatchRequest, Rewards, in_turns
+from .batch import SMALL_BATCH, TURN, AddTask, Batch, BatchGroup, BatchRequest, Rewards
 from .errors import InvalidRequestError
 from .plan import RunPlan, make_new_plan, plan_bytes, plan_from_text
 from .protocols import Verifier
@@ -118,9 +118,9 @@ class Pipeline:
     async def shape(self, request: ShapeRequest, add_task: AddTask) -> ShapeAnswer:
         """Return rewards for verdicts that the caller has."""
         batch = await self.prepare(request)
-        async for group in in_turns(batch.groups):
-            sent = group.sent
-            assert isinstance(sent, ShapeGroup)
+        for index, (group, sent) in enumerate(zip(batch.groups, request.groups, strict=True)):
+            if index % TURN == 0 and index:
+                await asyncio.sleep(0)
             group.correct = tuple(rollout.correct and rollout.status != "unchecked" for rollout in sent.rollouts)
             group.statuses = tuple(rollout.status for rollout in sent.rollouts)
             group.digest = shape_digest(sent)
@@ -287,7 +287,9 @@ class Pipeline:
         max_age = batch.plan.config.max_age
         digest = hashlib.blake2b(digest_size=16)
         commits = []
-        async for group in in_turns(batch.groups):
+        for index, group in enumerate(batch.groups):
+            if index % TURN == 0 and index:
+                await asyncio.sleep(0)
             if request.policy_version is not None:
                 group.age = group_age(request.policy_version, group.sent)
                 group.too_old = group.age is not None and max_age is not None and group.age > max_age

@@ -31,7 +31,7 @@ from ..difficulty.model import CommitOutcome, GroupOutcome
 from ..shaping import Group, ProblemHistory, Reward, ShapedGroup
 from ..shaping.lengths import LengthRecord
 from ..shaping.signal import MIN_GROUPS, SignalSums
-from .batch import SMALL_BATCH, Batch, BatchGroup, Rewards, in_turns
+from .batch import SMALL_BATCH, TURN, Batch, BatchGroup, Rewards
 from .records import unpack_whitening
 from .training_warnings import run_created
 from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
@@ -44,9 +44,13 @@ _rollout_fields = attrgetter(*ROLLOUT_FIELDS)
 async def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     """Return the rewards of every group, from the recorded state (None: evaluation, the outcome alone)."""
     reward = batch.plan.reward
-    records = iter([None] * len(batch.groups) if outcome is None else outcome.groups)
+    records: Sequence[GroupOutcome | None] = [None] * len(batch.groups) if outcome is None else outcome.groups
     step = None if outcome is None else outcome.step
-    groups = [shaping_input(group, next(records), step, reward) async for group in in_turns(batch.groups)]
+    groups: list[Group] = []
+    for group, record in zip(batch.groups, records, strict=True):
+        groups.append(shaping_input(group, record, step, reward))
+        if len(groups) % TURN == 0:
+            await asyncio.sleep(0)
     statuses = [group.statuses for group in batch.groups]
     unchecked = any("unchecked" in row for row in statuses)
     parts = checked_parts(groups, statuses) if unchecked else groups
@@ -129,10 +133,13 @@ async def answer(batch: Batch, outcome: CommitOutcome | None, rewards: Rewards, 
     request = batch.request
     warnings: list[str] = [f"{slug}: {text}" for slug, text in rewards.warnings]
     rows: list[Any] = []  # ScoredGroup where the service verified, else GroupRewards
-    async for group in in_turns(batch.groups):
-        index = len(rows)
+    for index, (group, shaping_group, shaped) in enumerate(
+        zip(batch.groups, rewards.groups, rewards.shaped, strict=True)
+    ):
+        if index % TURN == 0 and index:
+            await asyncio.sleep(0)
         record = None if outcome is None else outcome.groups[index]
-        row = group_answer(index, group, rewards.groups[index], rewards.shaped[index], record)
+        row = group_answer(index, group, shaping_group, shaped, record)
         if rewards.shadows is not None:
             row.shadow = {label: shadow_answer(one) for label, one in rewards.shadows[index].items()}
         if group.age is not None:
