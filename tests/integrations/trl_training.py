@@ -20,6 +20,11 @@ from deepcompress_client.integrations.trl import DeepCompressReward
 from deepcompress_client.integrations.trl_sampler import curriculum_sampler
 from tests.integrations.tiny_model import model, problems, tokenizer
 
+# transformers 4 loads the optimizer of a process of several to "cpu:0", which torch knows as "cpu".
+torch.serialization.register_package(
+    5, lambda storage: None, lambda storage, place: storage if place.startswith("cpu:") else None
+)
+
 
 class Recording(DeepCompressReward):
     """Also writes down each call and its answer."""
