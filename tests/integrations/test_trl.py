@@ -339,7 +339,9 @@ def test_the_lines_of_the_page_and_the_example(service: live.Service, tmp_path: 
         assert done.returncode == 0, done.stderr[-4000:]
 
     finish("-c", LINES + blocks("trl")[0], str(tmp_path))
-    assert [entry.step for entry in Client(service.url).run("my-run", join=True).history().steps] == [0, 1]
+    opened = Client(service.url).run("my-run", join=True)
+    assert [entry.step for entry in opened.history().steps] == [0, 1]
+    assert (opened.info().config.preset or "").startswith("compress@")
 
     rows = [{"question": f"what is {n} ?", "answer": f"so it is #### {n}"} for n in range(4)]
     data = tmp_path / "data.jsonl"

@@ -91,9 +91,14 @@ def ray_cluster(service: live.Service) -> Iterator[None]:
             yield
 
 
+PRESET = "+algorithm.deepcompress.preset=compress"
+"""The page's line that the comparisons with the plain method leave out."""
+
+
 def configuration(model: Path, files: dict[str, str], url: str, run: str, *more: str) -> Any:
-    """Verl's own configuration with the lines of the documentation's page."""
+    """Verl's own configuration with the lines of the documentation's page; the preset only if `more` names it."""
     lines = [line.replace("=my-run", f"={run}") for line in blocks("verl", "")[0].split()]
+    lines.remove(PRESET)
     lines.append(f"+algorithm.deepcompress.url={url}")
     own = [
         f"actor_rollout_ref.model.path={model}",
@@ -255,6 +260,18 @@ def test_both_phases_are_the_method_and_filtered_groups_count(
     assert [entry.step for entry in history] == [1, 2, 3]
     assert [entry.groups for entry in history][:2] == [3, 3]
     assert history[1].level == pytest.approx(level, abs=1e-12)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_the_lines_of_the_page_as_they_are_open_a_run_with_the_preset(
+    service: live.Service, tokenizer_folder: Path, data_files: dict[str, str], run: str
+) -> None:
+    rollouts = Rollouts(configuration(tokenizer_folder, data_files, service.url, run, PRESET))
+    advantages = rollouts.advantages(rollouts.verify(1, {"a": [(True, 4), (False, 9), (True, 8), (False, 3)]}))
+    preset = Client(service.url).run(run, join=True).info().config.preset
+    assert preset is not None and preset.startswith("compress@")
+    (found,) = advantages.values()
+    assert found[0] > 0 > found[1]
 
 
 @pytest.mark.usefixtures("ray_cluster")

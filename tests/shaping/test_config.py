@@ -58,22 +58,22 @@ def test_defaults_of_the_options_are_filled_in() -> None:
 @pytest.mark.parametrize(
     ("options", "needs"),
     [
-        ({"gate": {}}, set()),
-        ({"gate": {"of": "problem"}}, {"history"}),
-        ({"gate": {"min_stored": 0.5}}, {"history"}),
-        ({"gate": {"top_share": 0.5}}, {"batch"}),
-        ({"guard": {}}, {"history"}),
-        ({"guard": {"of": "problem"}}, {"history"}),
-        ({"target": {}}, {"tokens", "history"}),
-        ({"advantage": {"decouple": True}}, set()),
-        ({"advantage": {"whiten": "batch"}}, {"tokens", "batch"}),
-        ({"scores": {"format": {}}}, set()),
+        ({"gate": {}}, ()),
+        ({"gate": {"of": "problem"}}, ("history",)),
+        ({"gate": {"min_stored": 0.5}}, ("history",)),
+        ({"gate": {"top_share": 0.5}}, ("batch",)),
+        ({"guard": {}}, ("history",)),
+        ({"guard": {"of": "problem"}}, ("history",)),
+        ({"target": {}}, ("tokens", "history")),
+        ({"advantage": {"decouple": True}}, ()),
+        ({"advantage": {"whiten": "batch"}}, ("tokens", "batch")),
+        ({"scores": {"format": {}}}, ()),
     ],
     ids=str,
 )
-def test_options_add_to_the_needs(options: dict[str, Any], needs: set[str]) -> None:
+def test_options_add_to_the_needs(options: dict[str, Any], needs: tuple[str, ...]) -> None:
     reward = reward_from_config({"name": "outcome"}, **options)
-    assert reward.needs == needs
+    assert reward.needs == set(needs)
     assert [name for name, _ in reward.required_inputs] == (["tokens"] if "tokens" in needs else [])
     assert reward.reads_lengths == ("target" in options)
     assert reward.reads_state == ("history" in needs)
