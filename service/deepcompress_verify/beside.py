@@ -145,7 +145,7 @@ def _both(answer: str, second: re.Match[str]) -> str | None:
 def _denied_before(before: str) -> bool:
     """Return True for "the answer is not" and "the wrong answer is"."""
     last = before.rstrip(OPENERS)
-    if not (may_contradict(last) if last.endswith(" is") else last.endswith(_DENIALS)):
+    if not last.endswith((" is", *_DENIALS)) or not may_contradict(last):
         return False
     return _DENIED_BEFORE.search(_DRESS.sub(" ", before).rpartition("\n")[2]) is not None
 

@@ -29,7 +29,7 @@ def words_of(text: str) -> list[str]:
 
 
 def hedged(text: str) -> bool:
-    """Return True if a remark may hedge or withdraw the answer beside it."""
+    """Return True if a remark may weaken or withdraw the answer that it follows."""
     words = words_of(text)
     words = [word for word, after in pairwise([*words, "and"]) if word != "too" or after in ("and", "or", "but")]
     if not HEDGES.isdisjoint(words) or _OR_VALUE.search(text):

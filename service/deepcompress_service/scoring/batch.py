@@ -20,8 +20,8 @@ SMALL_BATCH = 256
 """Most rollouts of a batch whose parts follow each other at once: they take a few milliseconds together. The parts of
 a larger one take turns with other requests."""
 
-TURN = 256
-"""Groups of a batch that are worked on before other requests take their turn."""
+TURN = 4_096
+"""Rollouts that are worked on before other requests take their turn."""
 
 
 @dataclass(slots=True)
@@ -56,6 +56,8 @@ class Batch:
     """Rollouts of all groups."""
     final: bool
     """True if the plan is the run's for this epoch: it was trained before, so its configuration cannot change."""
+    pauses: frozenset[int]
+    """Indices of the groups before which other requests take their turn: one for every TURN rollouts."""
 
 
 @dataclass(slots=True)

@@ -70,12 +70,14 @@ async def observations_of(request: ObserveRequest) -> list[Observation]:
     """
     found: list[Observation] = []
     groups: set[str] = set()
+    until = TURN
     for index, group in enumerate(request.groups):
         group_id = group.group_id or group.problem_id
         if group_id in groups:
             raise InvalidRequestError(f"groups.{index}.group_id", "two groups of the request have this name")
         groups.add(group_id)
-        if index % TURN == 0 and index:
+        if len(found) >= until:
+            until = len(found) + TURN
             await asyncio.sleep(0)
         rollouts: set[str] = set()
         for position, rollout in enumerate(group.rollouts):

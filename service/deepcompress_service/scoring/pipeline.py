@@ -23,6 +23,7 @@ from collections.abc import Awaitable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import TypeVar
 
 from cachetools import LRUCache
@@ -119,7 +120,7 @@ class Pipeline:
         """Return rewards for verdicts that the caller has."""
         batch = await self.prepare(request)
         for index, (group, sent) in enumerate(zip(batch.groups, request.groups, strict=True)):
-            if index % TURN == 0 and index:
+            if index in batch.pauses:
                 await asyncio.sleep(0)
             group.correct = tuple(rollout.correct and rollout.status != "unchecked" for rollout in sent.rollouts)
             group.statuses = tuple(rollout.status for rollout in sent.rollouts)
@@ -140,8 +141,11 @@ class Pipeline:
             if known.plan.config.asynchronous:
                 check_asynchronous(request, known.plan)
         groups = [BatchGroup(group) for group in request.groups]
-        rollouts = sum(len(group.rollouts) for group in request.groups)
-        return Batch(request, known.plan, known.epoch, groups, [], rollouts, known.final)
+        ends = list(accumulate([len(group.rollouts) for group in request.groups]))
+        pauses = frozenset(
+            [i for i, (begin, end) in enumerate(pairwise([0, *ends]), 1) if begin // TURN < end // TURN]
+        )
+        return Batch(request, known.plan, known.epoch, groups, [], ends[-1] if ends else 0, known.final, pauses)
 
     async def _rewards(self, batch: Batch, kind: type[Answer], add_task: AddTask) -> Answer:
         """Run the stages after the verdicts are known; return an answer of type `kind`."""
@@ -288,7 +292,7 @@ class Pipeline:
         digest = hashlib.blake2b(digest_size=16)
         commits = []
         for index, group in enumerate(batch.groups):
-            if index % TURN == 0 and index:
+            if index in batch.pauses:
                 await asyncio.sleep(0)
             if request.policy_version is not None:
                 group.age = group_age(request.policy_version, group.sent)

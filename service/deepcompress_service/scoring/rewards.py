@@ -31,7 +31,7 @@ from ..difficulty.model import CommitOutcome, GroupOutcome
 from ..shaping import Group, ProblemHistory, Reward, ShapedGroup
 from ..shaping.lengths import LengthRecord
 from ..shaping.signal import MIN_GROUPS, SignalSums
-from .batch import SMALL_BATCH, TURN, Batch, BatchGroup, Rewards
+from .batch import SMALL_BATCH, Batch, BatchGroup, Rewards
 from .records import unpack_whitening
 from .training_warnings import run_created
 from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
@@ -47,10 +47,10 @@ async def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     records: Sequence[GroupOutcome | None] = [None] * len(batch.groups) if outcome is None else outcome.groups
     step = None if outcome is None else outcome.step
     groups: list[Group] = []
-    for group, record in zip(batch.groups, records, strict=True):
-        groups.append(shaping_input(group, record, step, reward))
-        if len(groups) % TURN == 0:
+    for index, (group, record) in enumerate(zip(batch.groups, records, strict=True)):
+        if index in batch.pauses:
             await asyncio.sleep(0)
+        groups.append(shaping_input(group, record, step, reward))
     statuses = [group.statuses for group in batch.groups]
     unchecked = any("unchecked" in row for row in statuses)
     parts = checked_parts(groups, statuses) if unchecked else groups
@@ -136,7 +136,7 @@ async def answer(batch: Batch, outcome: CommitOutcome | None, rewards: Rewards, 
     for index, (group, shaping_group, shaped) in enumerate(
         zip(batch.groups, rewards.groups, rewards.shaped, strict=True)
     ):
-        if index % TURN == 0 and index:
+        if index in batch.pauses:
             await asyncio.sleep(0)
         record = None if outcome is None else outcome.groups[index]
         row = group_answer(index, group, shaping_group, shaped, record)

@@ -158,7 +158,7 @@ export class Chart {
     return this.picked;
   }
 
-  /** Mark the place to read, with its values beside it. */
+  /** Draw the mark at the place that is read, and show its values. */
   showReading() {
     if (this.picked >= this.places()) this.picked = null;
     const index = this.read;
