@@ -52,7 +52,7 @@ LEVEL_PARAMS = (
         "initial_level",
         "number",
         1.0,
-        "the level before the first step; 1 starts everything as hard",
+        "the level before the first step; at 1, every problem starts as hard",
         0.0,
         1.0,
         fixed=True,
@@ -61,8 +61,8 @@ LEVEL_PARAMS = (
         "reference",
         "choice",
         "current",
-        "the level beta is taken against: after this step's groups were folded in, that of the step before, or the "
-        "mean over all problems' pass ratios",
+        "what beta subtracts from P_g. current: the level with this step's groups counted; previous: that of the "
+        "step before; dataset: the mean of all problems' smoothed pass ratios",
         choices=("current", "previous", "dataset"),
     ),
     Param(

@@ -109,9 +109,9 @@ _BANDS = (
 )
 _LASER_SOURCE = "arXiv 2505.15612; hkust-nlp/Laser verl/utils/reward_score/length_penalty.py"
 _BAND_NOTE = (
-    "The authors refresh the targets every 20 steps from 500 monitored problems (choose_laser_targets does that "
-    "sum): a request may carry the target_tokens of each group, which then replace the parameters. At "
-    "exactly 1/3 and 2/3 the bands are those of the authors' reward, not of their monitor."
+    "The authors choose new targets every 20 steps from 500 monitored problems; `choose_laser_targets` is that "
+    "computation. To use such targets, send `target_tokens` with each group: they replace the parameters. At exactly "
+    "1/3 and 2/3 the bands are those of the authors' reward, not of their monitor."
 )
 
 STRATEGIES = (
@@ -125,7 +125,8 @@ STRATEGIES = (
         params=(Param("alpha", "number", 3e-4, "price of a token off the target", 0.0),),
         requires=("tokens", "target_tokens"),
         correctness_conditioned=False,
-        note="The target, U(100, 4000) in the paper, is part of the prompt. Wrong rollouts pay too.",
+        note="The prompt contains the target, which the paper draws uniformly from 100 to 4000. Wrong rollouts pay "
+        "too.",
     ),
     Strategy(
         name="l1_max",
@@ -152,7 +153,8 @@ STRATEGIES = (
         params=(Param("alpha", "number", 0.01, "slope, of which half is felt", 0.0),),
         requires=("tokens", "target_tokens"),
         variants=("l1_max",),
-        note="alpha is the yaml's default; run_l1_max.sh sets none, and as published falls back to correctness.",
+        note="The default alpha is that of the repository's yaml. run_l1_max.sh sets none: run as published, its "
+        "reward is correctness alone.",
     ),
     Strategy(
         name="laser",

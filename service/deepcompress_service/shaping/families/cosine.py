@@ -59,8 +59,8 @@ def _openr1_params(min_value_wrong: float) -> tuple[Param, ...]:
 
 
 _OPENR1_NOTE = (
-    "open-r1 counts max_len in characters; here max_tokens counts tokens, so set it. There is no clamp, as in the "
-    "code: beyond the limit the cosine comes back, and at twice the limit a correct rollout has its full reward."
+    "open-r1's max_len is in characters, but max_tokens is in tokens: set it. As in open-r1's code, nothing is "
+    "clamped: beyond the limit the cosine rises again, and at twice the limit a correct rollout has its full reward."
 )
 
 STRATEGIES = (

@@ -50,7 +50,7 @@ def _bounds(p: Params, _pair: Pair) -> Bounds:
 STRATEGIES = (
     Strategy(
         name="ddca",
-        summary="-beta*P_g*(sigmoid(z) - its mean) on correct rollouts, z among them, as an advantage",
+        summary="-beta*P_g*(sigmoid(z) - its mean) on correct rollouts, z over the correct ones, as an advantage",
         source="arXiv 2602.02099 eq. 12-13; alphadl/DDCA dca/advantage.py",
         certainty="C+",
         length=ddca,
@@ -69,7 +69,7 @@ STRATEGIES = (
         level="advantage",
         extras=ddca_advantages,
         own_advantages=True,
-        note="Train on the returned advantages: as part of a reward the length term is divided by the group's std. "
+        note="Train on the returned advantages: in a reward, the length term would be divided by the group's std. "
         "The authors' eps of 1e-8 is kept.",
     ),
 )

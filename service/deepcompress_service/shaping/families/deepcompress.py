@@ -101,7 +101,7 @@ STRATEGIES = (
         requires=("group", "tokens", "level"),
         requires_given=requires,
         outcome=lambda _params: (1.0, -1.0),
-        note="paper and release differ only in groups whose rollouts are all correct. unsolved: explore departs from "
-        "the paper, pays wrong rollouts, and is then no longer conditioned on correctness.",
+        note="`paper` and `release` differ only in groups whose rollouts are all correct. `unsolved: explore` is not "
+        "in the paper: with it, the length of wrong rollouts is paid too.",
     ),
 )

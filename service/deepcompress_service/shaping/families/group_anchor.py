@@ -69,8 +69,8 @@ STRATEGIES = (
         params=(Param("beta", "number", 0.001, "price of a token", 0.0),),
         correctness_conditioned=False,
         outcome=lambda _p: (2.0, 0.0),
-        note="The published alpha is the outcome of a correct rollout, 2. Unbounded below, and wrong rollouts are "
-        "drawn to the shortest correct length too: others report over-compression.",
+        note="The published alpha, 2, is here the outcome of a correct rollout. The term has no lower bound, and "
+        "draws wrong rollouts to the shortest correct length too. Others report that answers become too short.",
     ),
     Strategy(
         name="smartthinker",
@@ -79,8 +79,8 @@ STRATEGIES = (
         certainty="C+",
         length=smartthinker,
         bounds=lambda _p, _pair: (-1.0, 0.0),
-        note="The degenerate branches of l_opt are the code's; those in the paper's main equations contradict its "
-        "own appendix. The promise about advantages is for the published outcome, 1 and 0.",
+        note="Where l_opt is degenerate, this is the form of the code: there the paper's main equations contradict "
+        "its own appendix. With the published outcome, 1 and 0, no correct rollout has a negative advantage.",
     ),
     Strategy(
         name="dast",
@@ -92,6 +92,7 @@ STRATEGIES = (
         params=(Param("max_tokens", "integer", 16384, "the generation limit", 1, 2**31 - 1),),
         correctness_conditioned=False,
         outcome=lambda _p: (0.5, -0.1),
-        note="The paper makes preference pairs offline from it. The outcome pair is the reward on the budget.",
+        note="The paper uses it offline, to make preference pairs. The outcome pair is the reward of a rollout whose "
+        "length is the budget.",
     ),
 )

@@ -94,7 +94,7 @@ _UNBOUNDED = (-np.inf, np.inf)
 STRATEGIES = (
     Strategy(
         name="arora_zanette",
-        summary="-alpha*sigmoid(z) on correct rollouts, z among the correct ones",
+        summary="-alpha*sigmoid(z) on correct rollouts, z over the correct ones",
         source="arXiv 2502.04463; Zanette-Labs/efficient-reasoning reward_server/math_server.py",
         certainty="C+",
         length=arora_zanette,
@@ -104,7 +104,7 @@ STRATEGIES = (
     ),
     Strategy(
         name="grpo_lead",
-        summary="exp(-alpha*z) for correct rollouts, z among them; advantages weighted by difficulty",
+        summary="exp(-alpha*z) for correct rollouts, z over the correct ones; advantages weighted by difficulty",
         source="arXiv 2504.09696; aeroplanepaper/GRPO-LEAD main_ppo.py, core_algos.py",
         certainty="C+",
         length=grpo_lead,
@@ -128,7 +128,8 @@ STRATEGIES = (
     ),
     Strategy(
         name="autothink",
-        summary="stage 3: longer than peers of the same verdict: correct loses, wrong gains; not thinking 2 / -1",
+        summary="stage 3: rollouts longer than others of the same verdict lose if correct, gain if wrong; no "
+        "thinking 2 / -1",
         source="arXiv 2505.10832; TU2021/AutoThink main_ppo.py _reweight_rewards, train_stage3.sh",
         certainty="C",
         length=autothink,
@@ -140,17 +141,17 @@ STRATEGIES = (
         requires=("group", "tokens", "thinking"),
         correctness_conditioned=False,
         variants=("autothink_stage1",),
-        note="The batch balance of stage 1 is a strategy of its own; stage 2 is neither.",
+        note="Stage 1, with its balance over the batch, is `autothink_stage1`. Stage 2 is not included.",
     ),
     Strategy(
         name="autothink_stage1",
-        summary="stage 1: thinking 1 / 0, not thinking 2 / -1, the mode over half of the batch drawn down",
+        summary="stage 1: thinking 1 / 0, no thinking 2 / -1; the mode that over half of the batch has is paid less",
         source="arXiv 2505.10832; TU2021/AutoThink",
         certainty="C",
         length=autothink_stage1,
         bounds=lambda _p, _pair: (-2.0, 1.0),
         requires=("thinking", "batch"),
         variants=("autothink",),
-        note="Shares are those of the request: send whole steps. It reads no lengths.",
+        note="The share of each mode is taken over the request: send whole steps. Lengths do not count.",
     ),
 )

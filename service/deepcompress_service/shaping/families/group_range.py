@@ -83,8 +83,8 @@ STRATEGIES = (
         length=kimi,
         bounds=_half,
         correctness_conditioned=False,
-        note="Its weight is unpublished (length_weight is yours), and it is not applied from step 0 in the paper. "
-        "open-r1 measures characters; here, as in the paper, tokens.",
+        note="The paper does not publish its weight: choose `length_weight`. It does not apply the term from step 0. "
+        "open-r1 counts characters; here, as in the paper, lengths are in tokens.",
     ),
     Strategy(
         name="short_rl",
@@ -101,7 +101,7 @@ STRATEGIES = (
         outcome=lambda _p: (2.0, -1.5),
         accumulators=lambda _p: (AccumulatorSpec("max", 0.0),),
         note="Batch accuracy is that of the request: send whole steps. The code's further -2 for answers without "
-        "format and its +-1 format reward are left to the outcome.",
+        "format, and its +-1 format reward, are not included.",
     ),
     Strategy(
         name="diet",
@@ -118,7 +118,7 @@ STRATEGIES = (
         level="advantage",
         extras=diet_advantages,
         own_advantages=True,
-        note="Train on the returned advantages: adding the terms before standardising is what the paper argues "
-        "against. The variant with random targets is left out, since it cannot be reproduced.",
+        note="Train on the returned advantages: the paper argues against adding the terms before standardising. The "
+        "variant with random targets is left out, since it cannot be reproduced.",
     ),
 )

@@ -60,8 +60,9 @@ STRATEGIES = (
         bounds=_gr3_bounds,
         params=(Param("alpha", "number", 0.33, "strength", 0.0, 1e3),),
         requires_reward_ge_0=lambda _p: True,
-        note="Two of the paper's three parts, the rescaling and the group mean; advantage-aware calibration is left "
-        "out. prime-rl required difficulty filtering with it. Conditioned on correctness while wrong pays 0.",
+        note="This has two of the paper's three parts: the rescaling and the group mean. Advantage-aware calibration "
+        "is left out. prime-rl required difficulty filtering with it. While a wrong rollout pays 0, its length "
+        "does not count.",
     ),
     Strategy(
         name="prime_efficiency",
@@ -71,7 +72,7 @@ STRATEGIES = (
         length=prime_efficiency,
         bounds=lambda _p, pair: (0.0, max(pair[0], 0.0)),
         requires_reward_ge_0=lambda _p: True,
-        note="Long correct and wrong rollouts are untouched.",
+        note="Wrong rollouts, and correct ones longer than the mean, keep their outcome.",
     ),
     Strategy(
         name="prime_linear",
@@ -83,8 +84,8 @@ STRATEGIES = (
         params=(Param("weight", "number", 0.25, "share of the mean reward taken at the longest", 0.0, 1e3),),
         correctness_conditioned=False,
         requires_reward_ge_0=lambda _p: True,
-        note="Wrong rollouts pay too (prime-rl PR 3376 would gate that). The terms for input tokens and turns, 0.1 "
-        "each, are left out: a rollout here has neither.",
+        note="Wrong rollouts pay too (prime-rl PR 3376 would gate that). The original's terms for input tokens and "
+        "turns, 0.1 each, are left out.",
     ),
     Strategy(
         name="nemo_group",
@@ -94,7 +95,7 @@ STRATEGIES = (
         length=nemo_group,
         bounds=lambda p, _pair: (-p["coefficient"], p["coefficient"]),
         params=(Param("coefficient", "number", 0.1, "the recipes use 0.08 to 0.35", 0.0, 1e3),),
-        note="Zero-centred: the group's mean reward stays. The flat bonus of the shortest, the penalties of the "
-        "longest and of outliers, and the profile gates of NeMo-RL are left out.",
+        note="The group's mean reward does not change. NeMo-RL's flat bonus for the shortest, its penalties for the "
+        "longest and for outliers, and its profile gates are left out.",
     ),
 )

@@ -32,7 +32,7 @@ def _bounds(p: Params, _pair: Pair) -> Bounds:
 STRATEGIES = (
     Strategy(
         name="hapo",
-        summary="cos(pi/2 * l/h) against h, the problem's shortest correct length before this step",
+        summary="cos(pi/2 * l/h), where h is the problem's shortest correct length before this step",
         source="arXiv 2505.11225; HCY123902/HAPO utils.py, grpo_trainer.py",
         certainty="C+",
         length=hapo,
@@ -43,7 +43,7 @@ STRATEGIES = (
         ),
         requires=("tokens", "history"),
         correctness_conditioned=False,
-        note="Wrong and shorter than h costs nothing: room to explore. The history is the run's problem state, so "
-        "unlike the authors' it survives a restart. Their modes mean and linear are left out.",
+        note="A wrong rollout shorter than h loses nothing, which leaves room to explore. h is in the run's problem "
+        "state, so unlike the authors' it survives a restart. The authors' modes mean and linear are left out.",
     ),
 )

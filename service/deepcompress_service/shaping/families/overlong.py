@@ -104,7 +104,7 @@ STRATEGIES = (
     ),
     Strategy(
         name="stop_properly",
-        summary="truncated rollouts: the outcome times coefficient, or a negative coefficient itself",
+        summary="a truncated rollout gets the outcome times coefficient, or the coefficient itself if it is negative",
         source="ProRL; OpenRLHF and NeMo-RL stop-properly penalty",
         certainty="C",
         length=_stop,
@@ -112,8 +112,8 @@ STRATEGIES = (
         params=(Param("coefficient", "number", 0.0, "0 to 1 scales the outcome, below 0 replaces it", -1e3, 1.0),),
         requires=(),
         requires_reward_ge_0=lambda p: bool(p["coefficient"] >= 0),
-        note="Reads `truncated`, not lengths. Multiplying a negative outcome would make truncation better, so "
-        "that is refused. NeMo-RL ignores its overlong term when this is set: leave `overlong` out to match.",
+        note="It uses `truncated`, not lengths. A negative outcome is refused: multiplied, it would make truncation "
+        "better. NeMo-RL ignores its overlong term when this is set: leave `overlong` out to match.",
     ),
     Strategy(
         name="dler",
@@ -124,10 +124,9 @@ STRATEGIES = (
         requires=("tokens",),
         bounds=_thinkprune_bounds,
         params=(Param("limit", "integer", 4000, "tokens; near the median correct length at the start", *_TOKENS),),
-        note="The reward is one part of the recipe. The others: `advantage: {scale: none, whiten: batch}` (centred "
-        "in the group, whitened over the step's tokens), and in the trainer clips of 0.2 and 0.28, groups without "
-        "variance dropped, token mean, KL 0.0005. Its difficulty-aware form sets a limit by problem: here `target` "
-        "with `form: limit`.",
+        note="The reward is one part of the recipe. The others: `advantage: {scale: none, whiten: batch}`, and in "
+        "the trainer clips of 0.2 and 0.28, no groups without variance, a loss averaged over tokens, and KL 0.0005. "
+        "Its difficulty-aware form has a limit for each problem: here `target` with `form: limit`.",
     ),
     Strategy(
         name="thinkprune",
@@ -138,7 +137,8 @@ STRATEGIES = (
         requires=("tokens",),
         bounds=_thinkprune_bounds,
         params=(Param("limit", "integer", 4000, "tokens; the published stages are 4000, 3000, 2000", *_TOKENS),),
-        note="The authors' code enforces the limit by truncating generation. One run has one limit: a stage is a "
-        "run, or a schedule of `limit`. DLER (2510.15110) has the same reward and its own advantages: `dler`.",
+        note="The authors' code enforces the limit by truncating generation. A run has one limit: for the authors' "
+        "stages use a run each, or a schedule of `limit`. DLER (2510.15110) has the same reward and its own "
+        "advantages: `dler`.",
     ),
 )

@@ -47,7 +47,8 @@ STRATEGIES = (
         ),
         correctness_conditioned=False,
         accumulators=controller,
-        note="Rewards of a step use lambda as of the step before, so they do not depend on how a step is cut.",
+        note="A step's rewards use lambda from the end of the step before, so they do not depend on how the step is "
+        "divided into requests.",
     ),
     Strategy(
         name="alp",
@@ -62,8 +63,9 @@ STRATEGIES = (
             Param("normaliser", "number", 1.0, "what lengths are divided by", 1e-6),
         ),
         correctness_conditioned=False,
-        note="The sources disagree on whether a largest trace length multiplies, and no official code was found: the "
-        "normaliser is a parameter. prime-rl has a public rule of this shape (PR 2702, PR 2829): coefficient * pass "
-        "rate * tokens / sequence length. A price this small bites only because GRPO divides by the std.",
+        note="The sources disagree on whether a largest trace length is a factor, and no official code was found, so "
+        "the normaliser is a parameter. prime-rl has a public rule of this form (PR 2702, PR 2829): coefficient "
+        "* pass rate * tokens / sequence length. So small a price has an effect only because GRPO divides by the "
+        "std.",
     ),
 )

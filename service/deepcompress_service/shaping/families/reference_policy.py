@@ -36,7 +36,8 @@ STRATEGIES = (
         bounds=lambda p, _pair: (-1.0 + min(0.0, p["delta"]), max(0.0, p["delta"])),
         params=(Param("delta", "number", 0.05, "for not thinking", -1e3, 1e3),),
         requires=("reference_accuracy", "thinking"),
-        note="It reads no lengths: it prices thinking or not. The reference accuracy is pre-sampled (K = 16).",
+        note="Lengths do not count, only whether a rollout thinks. The reference accuracy is measured before the "
+        "training, with 16 samples a problem.",
     ),
     Strategy(
         name="o1_pruner",
@@ -53,7 +54,7 @@ STRATEGIES = (
         requires=("tokens", "reference_accuracy", "reference_tokens"),
         correctness_conditioned=False,
         outcome=lambda p: (p["alpha"], 0.0),
-        note="Published offline: the authors then standardise over the whole data set, which is left to the caller. "
+        note="The authors use it offline, and then standardise over the whole data set, which is left to the caller. "
         "A length of 0 counts as 1.",
     ),
 )

@@ -33,7 +33,7 @@ def select(batch: Batch, p: Params, parts: Parts) -> AdvantageTerms:
 STRATEGIES = (
     Strategy(
         name="gfpo",
-        summary="train on the `keep` shortest (or most reward a token) of each group",
+        summary="train on the `keep` rollouts of each group that are shortest (or have the most reward a token)",
         source="arXiv 2508.09726, through notes; TRL's experimental GFPO (removed in PR 6309)",
         certainty="N",
         length=nothing,
@@ -46,7 +46,8 @@ STRATEGIES = (
         extras=select,
         own_advantages=True,
         correctness_conditioned=False,
-        note="Rewards are the outcome alone: use the returned mask (with `trainable`) or advantages. Whether the "
-        "published std divides by n or n - 1 is not known; here by n. Its adaptive keep is left out.",
+        note="Rewards are the outcome alone: use the returned mask (with `trainable`) or advantages. It is not known "
+        "whether the published std divides by n or n - 1; here it is n. The adaptive number of rollouts to keep "
+        "is left out.",
     ),
 )
