@@ -85,7 +85,7 @@ class PreparedGold(NamedTuple):
 
     task: tuple[str, ...]
     labelled: bool
-    """True if it may have parts with labels."""
+    """False if it cannot have parts with labels."""
 
 
 def prepare_gold(check: Check) -> PreparedGold:
@@ -95,7 +95,7 @@ def prepare_gold(check: Check) -> PreparedGold:
         CheckerError: The checker or a parameter is unknown.
     """
     gold, options = check.gold, check.options
-    labelled = any(map(has_labels, gold))
+    labelled = any(")" in one or "art" in one for one in gold)
     if not all(map(str.isascii, gold)):
         gold = tuple(map(encodable, gold))
     if options and not all(map(str.isascii, options)):
@@ -115,7 +115,7 @@ def prepare(check: Check, max_chars: int, prepared_gold: PreparedGold | None = N
     """
     gold, labelled = prepared_gold or prepare_gold(check)
     result = extract(check.response, check.answer_format, check.truncated, max_chars=max_chars)
-    if labelled and result.answer and check.answer_format != "bare":
+    if labelled and result.answer and check.answer_format != "bare" and any(map(has_labels, check.gold)):
         start = _after_thinking(check.response)
         boxes = _boxes(check.response, start)
         if len(boxes) > 1 and check.response[boxes[-1][1] : boxes[-1][2]].strip() in result.answer:
