@@ -215,6 +215,15 @@ def test_the_readme_is_short_and_names_the_frameworks() -> None:
     )
 
 
+def test_the_counts_of_complaints_are_those_of_their_page() -> None:
+    page = (DOCS / "verdicts.md").read_text()
+    rows = re.findall(r"^\| (?:this checker|math-verify [0-9.]+) \| (\d+) of (\d+) \| (\d+) \|", page, re.MULTILINE)
+    (ours, total, _), (theirs, _, paid) = rows
+    found = re.search(r"(\d+) of (\d+) public grading complaints .*?: (\d+), and (\d+) paid", README, re.DOTALL)
+    assert found is not None
+    assert found.groups() == (ours, total, theirs, paid)
+
+
 MAINTAINERS = {"design", "difficulty-state", "dependencies", "checking", "capacity", "end-to-end"}
 
 
