@@ -107,6 +107,8 @@ class Settings(BaseSettings):
     """Most rollouts in one request."""
     max_groups: Annotated[int, Field(ge=1)] = 16_384
     """Most groups in one request."""
+    max_runs: Annotated[int, Field(ge=1)] = 10_000
+    """Most runs in the store. With as many, a request that would create one is refused: 403 too-many-runs."""
     max_dataset_problems: Annotated[int, Field(ge=1)] = 1_000_000
     """Most problems of a run's data set. With more: 413."""
     max_sample: Annotated[int, Field(ge=1)] = 16_384

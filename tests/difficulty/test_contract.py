@@ -360,8 +360,11 @@ def test_list_runs(driver: Driver, new_run: MakeRun) -> None:
     names = [state.run for state in driver.list_runs()]
     assert names == sorted(names)
     assert {run.name for run in runs} <= set(names)
+    counted = driver.count_runs()
+    assert counted >= len(names)
     driver.delete_run(runs[0].name)
     assert runs[0].name not in [state.run for state in driver.list_runs()]
+    assert driver.count_runs() == counted - 1
 
 
 # --- stepless

@@ -43,6 +43,7 @@ STATUS_OF = {
     "sample-conflict": 409,
     "step-closed": 409,
     "too-many-samples": 409,
+    "too-many-runs": 403,
     "no-dataset": 409,
     "bad-dataset": 422,
     "unknown-data-source": 422,

@@ -110,6 +110,7 @@ async def _put(context: Context, run: str, config: RunConfig) -> RunState:
     try:
         state = await context.store.get_run(run)
     except UnknownRun:
+        await context.pipeline.check_new_run()
         plan = make_new_plan(config, weight, remote)
         return await context.store.put_run(run, plan.difficulty, plan.text)
     if state.kind is None and not state.continues:
@@ -386,5 +387,10 @@ async def import_run(
             if state.kind is not None:
                 raise ApiError(409, "run-in-use", f"run {run!r} has steps: only a new run continues another one")
             receiver = Receiver(state.config, state.config_text)
+        else:
+            try:
+                await context.store.get_run(run)
+            except UnknownRun:
+                await context.pipeline.check_new_run()
         lines = context.body_lines(request)
         return json_response(run_row(await context.store.import_run(run, lines, accepts, receiver)))

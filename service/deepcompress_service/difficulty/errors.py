@@ -128,6 +128,12 @@ class InvalidPolicy(DifficultyError):
     slug = "invalid-policy"
 
 
+class TooManyRuns(DifficultyError):
+    """A run cannot be created: the store has as many as the service allows."""
+
+    slug = "too-many-runs"
+
+
 class StoreUnavailable(DifficultyError):
     """The store cannot be reached or did not answer in time. Nothing was acknowledged; try again.
 

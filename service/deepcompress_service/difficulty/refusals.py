@@ -18,6 +18,7 @@ from .errors import (
     StepClosed,
     StepKindMismatch,
     StepTooOld,
+    TooManyRuns,
     TooManySamples,
     UnknownCheckpoint,
     UnknownDataset,
@@ -213,6 +214,15 @@ def too_many_samples(keep_steps: int) -> TooManySamples:
     return TooManySamples(
         f"{keep_steps} steps that are not closed have samples already (`keep_steps`): train on them first",
         keep_steps=keep_steps,
+    )
+
+
+def too_many_runs(max_runs: int) -> TooManyRuns:
+    """Return the error for a new run in a store that is full of runs."""
+    return TooManyRuns(
+        f"the store has {max_runs} runs, the most that this service allows: delete runs that are over (`deepcompress "
+        "runs delete`, or DEEPCOMPRESS_RUN_TTL_DAYS, which deletes unused ones), or raise DEEPCOMPRESS_MAX_RUNS",
+        max_runs=max_runs,
     )
 
 

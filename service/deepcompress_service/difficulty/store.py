@@ -76,6 +76,9 @@ class DifficultyStore(Protocol):
     async def list_runs(self) -> list[RunState]:
         """Return the states of all runs, by name."""
 
+    async def count_runs(self) -> int:
+        """Return the number of runs, approximately: a name may stay until the next sweep."""
+
     async def delete_run(self, run: str) -> int:
         """Delete everything of the run except its epoch; return the new epoch."""
 

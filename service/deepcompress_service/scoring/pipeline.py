@@ -34,6 +34,7 @@ from deepcompress_verify import Check, Verdict
 from ..activity.recorder import ActivityRecorder, CountedGroup
 from ..difficulty.errors import UNUSABLE, DifficultyError, UnknownRun
 from ..difficulty.model import Commit, CommitOutcome, GroupOutcome, RunState
+from ..difficulty.refusals import too_many_runs
 from ..difficulty.store import DifficultyStore
 from ..observability import metrics, tracing
 from ..remote import RemoteCheckers
@@ -178,8 +179,19 @@ class Pipeline:
         try:
             state = await self.timed("get_run", self.store.get_run(request.run))
         except UnknownRun:
+            if request.epoch is None and request.incarnation is None:  # else it is refused: the run was lost
+                await self.check_new_run()
             return CachedPlan(None, False, self.default_plan)
         return self._cache_plan(state)
+
+    async def check_new_run(self) -> None:
+        """Check that the store may have one more run.
+
+        Raises:
+            TooManyRuns: It has `max_runs` already. Requests that create runs at once may exceed it by their number.
+        """
+        if await self.timed("count_runs", self.store.count_runs()) >= self.settings.max_runs:
+            raise too_many_runs(self.settings.max_runs)
 
     async def readable_plan(self, run: str) -> RunPlan:
         """Return the run's plan; if the store cannot be used, the cached one, else the server's default."""

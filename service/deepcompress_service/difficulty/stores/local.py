@@ -122,6 +122,10 @@ class LocalStore(LocalDatasets):
 
         return await self._read(work)
 
+    async def count_runs(self) -> int:
+        """Implement `DifficultyStore.count_runs`."""
+        return await self._read(lambda transaction: len(transaction.runs()))
+
     async def delete_run(self, run: str) -> int:
         """Implement `DifficultyStore.delete_run`."""
 

@@ -183,9 +183,15 @@ class RedisStore(RedisDatasets):
                 found.append(await self._state(name))
         return found
 
+    async def count_runs(self) -> int:
+        """Implement `DifficultyStore.count_runs`."""
+        return int(await self._link.command(RUNS_KEY, "SCARD", RUNS_KEY))
+
     async def delete_run(self, run: str) -> int:
         """Implement `DifficultyStore.delete_run`."""
         reply = await self._run(DELETE, run, slow=True)
+        with suppress(StoreUnavailable):  # the run is gone; the next sweep removes its name
+            await self._unregister(run)
         return int(reply[1])
 
     async def sweep(self, idle_s: float | None) -> Swept:
