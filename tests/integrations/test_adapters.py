@@ -555,6 +555,23 @@ def test_rllm_estimates_a_whole_step(service: live.Service, run: str) -> None:
     assert [entry.step for entry in history(service, run)] == [0, 1]
 
 
+def test_rllm_takes_the_advantages_of_its_preset(service: live.Service, run: str) -> None:
+    from deepcompress_client.integrations.rllm import Evaluator, StepShaping
+
+    evaluate = Evaluator(gold="answer", url=service.url)
+    shaping = StepShaping(run, next_step=0, url=service.url, preset="compress")
+    solved: Group = [(True, 40), (True, 40), (True, 40), (True, 80)]
+    found: list[list[float]] = []
+    for step in range(2):
+        outcomes = [[evaluate({"answer": "7"}, text(correct))[0] for correct, _ in solved]]
+        found, _ = shaping.estimate(outcomes, SimpleNamespace(), traj_groups=rllm_groups([solved], step))
+    config = Client(service.url).run(run, join=True).info().config
+    assert config.preset is not None and config.preset.startswith("compress@")
+    # Weight 3, not divided by the std; the target is near 1.1 * 40. GRPO's advantages would be 0.5 and -1.5.
+    excess = (80 - 44) / 44
+    assert found[0] == pytest.approx([3 * excess / 4] * 3 + [-3 * excess * 3 / 4], rel=0.1)
+
+
 # --- SkyRL ----------------------------------------------------------------------------------------------
 
 

@@ -57,6 +57,13 @@ def test_pages_name_only_files_that_exist() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+@pytest.mark.parametrize("page", sorted(path.stem for path in PAGES.glob("*.md") if path.stem != "README"))
+def test_every_page_shows_a_preset(page: str) -> None:
+    text = (PAGES / f"{page}.md").read_text()
+    assert 'preset="compress"' in text or "preset=compress" in text
+    assert "strategies.md#presets" in text
+
+
 def test_slime(service: live.Service) -> None:
     hooks = run_block("slime")
     args, samples = test_adapters.slime_args(), test_adapters.slime_samples(GROUPS[:2])

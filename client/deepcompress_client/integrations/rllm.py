@@ -26,7 +26,7 @@ from ._common import (
     decode_status,
     encode_status,
     gold_text,
-    grpo_advantages,
+    group_advantages,
     one_problem,
 )
 from ._counting import CountedSteps
@@ -72,7 +72,7 @@ class Evaluator:
 
 
 class StepShaping(CountedSteps):
-    """Rewards and GRPO advantages of a whole step.
+    """Rewards and advantages of a whole step: GRPO's, or those of the answer if the run has `advantage`.
 
     ``next_step`` is the first step: 0, or the step at which the training resumes; rLLM does not pass it.
     """
@@ -108,13 +108,7 @@ class StepShaping(CountedSteps):
         ]
         answer = self._shape(groups)
         by_std = bool(getattr(algorithm_config, "norm_adv_by_std_in_grpo", True))
-        advantages = [
-            grpo_advantages(
-                [reward if ok else None for reward, ok in zip(group.rewards, group.trainable, strict=True)],
-                divide_by_std=by_std,
-            )
-            for group in answer.groups
-        ]
+        advantages = [group_advantages(group, divide_by_std=by_std) for group in answer.groups]
         return advantages, advantages
 
 
