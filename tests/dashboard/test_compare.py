@@ -93,6 +93,20 @@ def test_the_table_compares_the_last_steps_that_every_run_has(two: str, pages: P
     page.get_by_role("heading", name="with", level=1).wait_for()
 
 
+def test_a_reading_has_the_colour_of_each_run_and_names_the_smoothed_value(two: str, pages: Pages) -> None:
+    page = pages.open(two, f"{COMPARE}&smooth=0.5")
+    chart = panel(page, "Mean tokens")
+    chart.locator(".plot .line").first.wait_for(state="attached")
+    chart.locator("[aria-roledescription=chart]").focus()
+    page.keyboard.press("Home")
+    swatches = chart.locator(".tip .swatch")
+    expect(swatches).to_have_count(2)
+    colour = "one => getComputedStyle(one).backgroundColor"
+    named = page.locator(".compare-table .swatch")
+    assert [one.evaluate(colour) for one in swatches.all()] == [one.evaluate(colour) for one in named.all()]
+    expect(chart.locator(".tip small")).to_have_text("value (smoothed)")
+
+
 def test_a_comparison_follows_its_runs_and_survives_a_missing_one(serve: Serve, pages: Pages) -> None:
     address = serve()
     learn(address, "a", 2, 100)

@@ -167,9 +167,10 @@ export class Chart {
     if (index === null || !this.box) return;
     const { x, y, marks } = this.anchor(index);
     this.over.append(...marks);
-    const { title, rows } = this.reading(index);
+    const { title, rows, note } = this.reading(index);
     if (!rows.length) return;
-    this.tip.replaceChildren(h("b", null, title), ...rows.map(([name, value]) => h("div", null, h("span", null, name), h("span", null, value))));
+    const line = ([name, value, colour]) => h("div", null, h("span", null, colour ? h("i", { class: `swatch c-${colour}` }) : "", name), h("span", null, value));
+    this.tip.replaceChildren(note ? h("small", null, note) : "", h("b", null, title), ...rows.map(line));
     this.tip.hidden = false;
     this.tip.style.maxWidth = this.picked === null ? `${Math.max(x, this.width - x) - 20}px` : "";
     if (this.picked === null) {

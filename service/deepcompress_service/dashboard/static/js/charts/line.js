@@ -253,10 +253,10 @@ export class LineChart extends Chart {
 
   reading(index) {
     const row = this.rows[index];
-    const values = this.drawn.filter((one) => one.value(row) !== undefined).map((one) => [one.label, this.value(one, index)]);
+    const values = this.drawn.filter((one) => one.value(row) !== undefined).map((one) => [one.label, this.value(one, index), one.colour]);
     // Under the pointer the reading is complete; in the other charts it has the values alone.
     const more = this.picked === null ? [] : [...(this.spec.more?.(row) ?? []), ...(row.first_at === undefined ? [] : [["time", moment(row.first_at)]])];
-    return { title: `Step ${count(row.step)}${row.closed ? "" : " (open)"}`, rows: [...values, ...more] };
+    return { title: `Step ${count(row.step)}${row.closed ? "" : " (open)"}`, rows: [...values, ...more], note: this.smooth && this.picked !== null ? "value (smoothed)" : "" };
   }
 }
 
