@@ -25,14 +25,16 @@ MAX_SHOWN = 120
 
 HEAD = """# Verdicts on public complaints
 
-People report answers that a grader judged wrongly. This page takes such reports, from the issues of math-verify and
-of other graders and evaluations, and compares the verdicts of this checker and of math-verify 0.9.0. Both columns
-are measured; a complaint may concern an older version or another grader. `python bench/verdicts_page.py` writes it.
-"Equal" is our reading of the complaint, by mathematics: the reporter of `Theta(log log n)` expected yes. Verdicts
-other than `correct` pay nothing; `unreadable` and `no_answer` are verdicts of this checker.
+People report answers that a grader judged wrongly. This page takes such reports from the issues of math-verify and
+of other graders and evaluations, and compares the verdicts of this checker with those of math-verify 0.9.0. Both
+columns are measured (`python bench/verdicts_page.py`); a complaint may be about an older version or another grader.
 
-The counts are not the accuracy of either: most rows come from math-verify's own issues, and the rules of this checker
-were written after reading such reports. [checking.md](checking.md) has the benches on labelled answers.
+"Equal" is our reading of the complaint, by mathematics, and may differ from the reporter's: the reporter of
+`Theta(log log n)` expected yes. Only the verdict `correct` is paid. This checker also has the verdicts `unreadable`
+and `no_answer`.
+
+The counts are not the accuracy of either checker: most rows come from math-verify's own issues, and the rules of this
+checker were written after reading such reports. [checking.md](checking.md) has the benches on labelled answers.
 
 | | right | pays a wrong answer | misses a right answer |
 |---|---|---|---|
