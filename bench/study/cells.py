@@ -114,14 +114,14 @@ def tables(size: str) -> dict[str, Table]:
     found = {
         "official": Table(
             "As the authors run it",
-            "release mode, filter on accuracy: the length reward lives in mixed groups only",
+            "release mode, filter on accuracy: only mixed groups have a length reward",
             _rewards("release", ema, bonus=bonus),
             common={"filter_metric": "acc"},
             also=pairs,
         ),
         "reward-filter": Table(
             "All-correct groups train on their lengths",
-            "paper mode, filter on the shaped reward: what the feasibility study saw shorten",
+            "paper mode, filter on the shaped reward: lengths changed so in the feasibility study",
             _rewards("paper", ema, bonus=bonus),
             common={"filter_metric": "reward"},
             also=pairs,
@@ -145,7 +145,7 @@ def tables(size: str) -> dict[str, Table]:
         ),
         "scale": Table(
             "What the advantage is divided by",
-            "group std against none, with the filter that lets all-correct groups in",
+            "divided by the group's std or not divided; the filter keeps all-correct groups",
             {
                 "outcome": OUTCOME,
                 "outcome none": {**OUTCOME, "scale_rewards": "none"},
@@ -163,7 +163,7 @@ def tables(size: str) -> dict[str, Table]:
         ),
         "level": Table(
             "Where the level starts, and how fast it moves",
-            "1.0 (everything hard at first) against the start's own pass ratio; lambda",
+            "1.0 (every problem is hard at first) or the pass ratio of the start; lambda",
             {
                 "outcome": OUTCOME,
                 "start 1.0": {"strategy": dc},
@@ -176,7 +176,7 @@ def tables(size: str) -> dict[str, Table]:
         ),
         "group-size": Table(
             "G",
-            "8 and 16 rollouts a problem, the same rollouts a step",
+            "8 and 16 rollouts a problem, with the same number of rollouts a step",
             {
                 "outcome": OUTCOME,
                 "G 16": {"strategy": dc},
@@ -205,7 +205,7 @@ def tables(size: str) -> dict[str, Table]:
         ),
         "within-reach": Table(
             "Chains that can be learnt whole",
-            "up to 10 operations instead of 14: everything is within what the start was taught",
+            "up to 10 operations instead of 14: the policy was taught chains of all these lengths",
             _rewards("paper", ema, bonus=False),
             common={"filter_metric": "reward", "chain_operations": [1, 10]},
             also=(("deepcompress", "penalty"),),
@@ -229,7 +229,7 @@ def tables(size: str) -> dict[str, Table]:
         ),
         "kl": Table(
             "A policy that keeps its variety of lengths",
-            "KL to the start, weight 0.05, under every reward: without it one way of writing is soon all there is",
+            "KL to the start, weight 0.05, with every reward: without it only one way of writing is soon left",
             {cell: {**settings, "kl": 0.05} for cell, settings in _rewards("paper", ema).items()},
             common={"filter_metric": "reward"},
             also=(("deepcompress", "penalty"), ("deepcompress", "bonus")),
