@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl, quote
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from deepcompress_client.wire import MAX_COUNT, AnswerFormat, RunName
+
 PREFIX = "DEEPCOMPRESS_"
-_NEMO_GYM = {"gold", "outcome_range", "answer_format", "run", "cohort", "groups_per_step", "timeout_s"}
-"""Parameters of the query of NeMo Gym's /verify (`api/compat/nemo_gym.py`)."""
 MIB = 1024 * 1024
+MAX_INTEGER = 2**63
+"""Largest value of an integer setting."""
 
 RENAMED = {
     "item_budget": "item_cpu_seconds",
@@ -39,6 +41,30 @@ RENAMED = {
     "rate_per_key": "key_requests_per_second",
 }
 """Former name of a setting to its name now. A former name that is set is an error: see `Settings`."""
+
+
+OutcomeRange = Literal["pm1", "0_1"]
+"""The rewards of a correct and a wrong answer: 1 and -1, or 1 and 0."""
+
+
+class NemoGymQuery(BaseModel):
+    """Query of NeMo Gym's /verify, of a request or of the setting `nemo_gym`."""
+
+    gold: Annotated[str, Field(description="the row's field with the gold answer", max_length=128)] = (
+        "expected_answer"
+    )
+    outcome_range: Annotated[OutcomeRange, Field(description="the range of rewards, without a cohort")] = "0_1"
+    answer_format: Annotated[
+        AnswerFormat | None, Field(description="the rule that finds the answer; else the server's default")
+    ] = None
+    run: Annotated[RunName | None, Field(description="with cohort: the run that the groups count in")] = None
+    cohort: Annotated[int | None, Field(ge=1, le=4096, description="rollouts of a group")] = None
+    groups_per_step: Annotated[
+        int | None, Field(ge=1, le=MAX_COUNT, description="create a missing run, with this many groups in a step")
+    ] = None
+    timeout_s: Annotated[
+        float, Field(gt=0, le=7200, description="seconds until a group is released with what has arrived")
+    ] = 1800.0
 
 
 class Settings(BaseSettings):
@@ -211,14 +237,27 @@ class Settings(BaseSettings):
     def _is_query(cls, query: str | None) -> str | None:
         if not query:
             return None  # unset, or set to nothing
-        names = [name for name, _ in parse_qsl(query, keep_blank_values=True, strict_parsing=True)]
-        wrong = sorted(set(names) - _NEMO_GYM)
-        if wrong or len(set(names)) < len(names) or ("run" in names) != ("cohort" in names):
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True)
+        values = dict(pairs)
+        known = NemoGymQuery.model_fields
+        if set(values) - set(known) or len(values) < len(pairs) or ("run" in values) != ("cohort" in values):
             raise ValueError(
                 f"give a query such as run=NAME&cohort=16, each name once, run and cohort together, out of: "
-                f"{', '.join(sorted(_NEMO_GYM))}"
+                f"{', '.join(sorted(known))}"
             )
+        try:
+            NemoGymQuery.model_validate(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            raise ValueError(f"{first['loc'][0]}: {first['msg']}") from None
         return query
+
+    @field_validator("*")
+    @classmethod
+    def _is_bounded(cls, value: object) -> object:
+        if isinstance(value, int) and value > MAX_INTEGER:
+            raise ValueError(f"Input should be at most {MAX_INTEGER}")
+        return value
 
     @field_validator("state_password_file", "metrics_key_file")
     @classmethod

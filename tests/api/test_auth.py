@@ -173,6 +173,9 @@ def test_keys_rotate_without_a_restart(keyed: tuple[TestClient, Path], monkeypat
 @pytest.mark.parametrize(
     "text",
     [
+        "",
+        "# all keys withdrawn",
+        "key = []",
         "[[key]]\nname='x'",
         "[[key]]\nkey='a'\nsha256='b'",
         "[[key]]\nsha256='zz'",

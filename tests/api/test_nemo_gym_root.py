@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import ValidationError
 
 from deepcompress_service.app import create_app
-from deepcompress_service.settings import Settings
+from deepcompress_service.settings import Settings, explain
 
 
 def row(answer: str) -> dict[str, Any]:
@@ -47,6 +48,23 @@ def test_without_the_setting_there_is_nothing_at_the_root(service: TestClient) -
 def test_a_query_that_cannot_be_meant_ends_the_start(query: str) -> None:
     with pytest.raises(ValueError, match="nemo_gym"):
         Settings(nemo_gym=query)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("run=r&cohort=abc", "run=r&cohort=0", "run=r&cohort=", "run=a/b&cohort=4"),
+        "run=r&cohort=4&groups_per_step=x",
+        *("timeout_s=nan", "timeout_s=0", "outcome_range=0", "answer_format=box", "gold=" + "x" * 129),
+    ],
+)
+def test_a_value_that_the_route_refuses_ends_the_start_with_its_name(rooted: TestClient, value: str) -> None:
+    """Otherwise every call of /verify would be a 422."""
+    assert rooted.post(f"/compat/nemo_gym/verify?{value}", json=row("42")).status_code == 422
+    name = value.rpartition("&")[2].partition("=")[0] if "/" not in value else "run"
+    with pytest.raises(ValidationError) as refused:
+        Settings(nemo_gym=value)
+    assert f"DEEPCOMPRESS_NEMO_GYM: {name}: " in explain(refused.value)
 
 
 def test_the_setting_takes_the_parameters_of_the_route(rooted: TestClient) -> None:

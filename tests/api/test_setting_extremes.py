@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
 from deepcompress_service.app import create_app
-from deepcompress_service.settings import Settings
+from deepcompress_service.settings import Settings, explain, variable
 
 from ..difficulty.servers import REDIS_SERVER, RedisServer
 from .conftest import shape_body
@@ -91,6 +91,18 @@ def test_a_number_at_the_end_of_its_range(tmp_path: Path, name: str, value: floa
     headers = {"authorization": "Bearer k"} if "api_keys" in chosen else None
     with TestClient(create_app(settings), raise_server_exceptions=False, headers=headers) as client:
         exercise(client)
+
+
+@pytest.mark.parametrize(
+    "name", sorted({name for name, _ in numbers() if Settings.model_fields[name].annotation is int})
+)
+@pytest.mark.parametrize("value", ["9" * 400, "9" * 5000, str(2**63 + 1)])
+def test_an_integer_without_end_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(variable(name), value)
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    message = explain(refused.value)
+    assert message.startswith(f"{variable(name)}: ") and len(message) < 300
 
 
 @pytest.fixture(scope="module")

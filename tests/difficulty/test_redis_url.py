@@ -29,9 +29,29 @@ from .servers import RedisServer, cluster_port, needs_redis
         "redis://host/0?decode_responses=True",
         "redis://host/0?protocol=3",
         "redis://host/0?socket_timeout=0",
-        "redis://host/0?ssl_ca_certs=/ca.pem",
+        "redis://host/0?ssl_ca_certs=/",
         "redis://host/0?db=x",
-        "redis://host/0?db=1&db=2",
+        "redis://host/0?db=1",
+        "redis://host?db=1",
+        "redis://host/0?username=u",
+        "redis://host/0?password=hunter2",
+        "redis://host/99999999999",
+        "redis://host/" + "1" * 5000,
+        "redis://host/0?client_name=",
+        "redis://host/0?client_name=two%20words",
+        "redis://host/0?client_name=a%0Ab",
+        "redis://host/0?client_name=a&client_name=b",
+        "rediss://host/0?ssl_cert_reqs=maybe",
+        "rediss://host/0?ssl_cert_reqs=Required",
+        "rediss://host/0?ssl_check_hostname=perhaps",
+        "rediss://host/0?ssl_check_hostname=",
+        "rediss://host/0?ssl_ca_certs=/no-such-file.pem",
+        "rediss://host/0?ssl_ca_path=/no-such-folder",
+        "rediss://host/0?ssl_certfile=",
+        "redis+sentinel://host/service?ssl=perhaps",
+        "redis+sentinel://host/service/" + "1" * 5000,
+        "redis+cluster://host?ssl=on",
+        "redis+cluster://host?ssl=true&ssl_check_hostname=perhaps",
         "redis://:hunter2/x@host:6379/0",
         "redis://:hunter2#x@host:6379/0",
         "redis://:12?hunter2=x@host:6379/0",
@@ -40,7 +60,7 @@ from .servers import RedisServer, cluster_port, needs_redis
         "redis+sentinel://host:port/service",
         "redis+sentinel://user:hunter2/x@host:26379/service",
         "redis+sentinel://host/service?foo=bar",
-        "redis+sentinel://host/service?ssl_ca_certs=/ca.pem",
+        "redis+sentinel://host/service?ssl_ca_certs=/",
         "redis+cluster://host:6379/3",
         "redis+cluster://host:99999",
         "redis+cluster://host:6379,",
@@ -59,13 +79,16 @@ def test_a_wrong_url_is_refused_without_its_password(url: str) -> None:
     [
         "redis://host",
         "redis://user:p%40ss@[::1]:6379/15?client_name=me",
-        "rediss://host:6379/0?ssl_ca_certs=/ca.pem&ssl_certfile=/c.pem&ssl_keyfile=/k.pem&ssl_check_hostname=false",
-        "redis+sentinel://user:p%2Fw@a:1,b,[::1]:3/service/2?ssl=true&ssl_ca_certs=/ca.pem",
+        "rediss://host:6379/0?ssl_ca_certs=ca.pem&ssl_certfile=c.pem&ssl_keyfile=k.pem&ssl_check_hostname=false",
+        "redis+sentinel://user:p%2Fw@a:1,b,[::1]:3/service/2?ssl=true&ssl_ca_certs=ca.pem",
         "redis+cluster://a:1,b?ssl=true&ssl_cert_reqs=none",
         "redis+cluster://a:1/0",
     ],
 )
-def test_a_right_url_connects_to_nothing(url: str) -> None:
+def test_a_right_url_connects_to_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("ca.pem", "c.pem", "k.pem"):
+        (tmp_path / name).touch()
     open_store(url)
 
 

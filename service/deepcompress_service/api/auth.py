@@ -112,7 +112,7 @@ class KeyRing:
             f"{grant.name} ({grant.access}{f', runs {grant.runs}*' if grant.runs else ''})"
             for grant in self._grants.values()
         ]
-        return f"{len(rights)} API keys: {', '.join(rights) or 'none, so no request is accepted'}"
+        return f"{len(rights)} API keys: {', '.join(rights)}"
 
     def check(self, request: Request) -> Grant:
         """Return the rights of the request's sender.
@@ -170,8 +170,6 @@ class KeyRing:
         try:
             stamp = _stamp(self._file)
             if stamp != self._file_stamp:
-                if not stamp[1]:
-                    raise KeyFileError(f"{self._file} is empty: it may be half written")
                 self._grants = {**self._fixed, **_read_file(self._file)}
                 self._file_stamp = stamp
                 log.info("read the API keys again: %d in force", len(self._grants))
@@ -256,6 +254,8 @@ def _read_file(file: Path) -> dict[bytes, Grant]:
         if digest in grants:
             raise KeyFileError(f"{file}: key {index + 1}: {grants[digest].name} has the same key")
         grants[digest] = grant
+    if not grants:
+        raise KeyFileError(f"{file} holds no key: write each key as a [[key]] table")
     return grants
 
 

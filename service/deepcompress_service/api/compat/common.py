@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import BackgroundTasks, Query, Request
 
@@ -12,11 +12,9 @@ from deepcompress_client.wire import AnswerFormat, Verdict, VerifyRequest
 
 from ...admission.limits import Reservation
 from ...scoring.verify_alone import verify_items
+from ...settings import OutcomeRange
 from ..context import Context, run_scheduled
 from ..errors import invalid
-
-OutcomeRange = Literal["pm1", "0_1"]
-"""The rewards of a correct and a wrong answer: 1 and -1, or 1 and 0."""
 
 Format = Annotated[
     AnswerFormat | None, Query(description="the rule that finds the answer; else the server's default")

@@ -19,15 +19,14 @@ from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from deepcompress_client.wire import MAX_COUNT, RunName
-
+from ...settings import NemoGymQuery
 from ..auth import GrantDep
 from ..body import documented, json_response, read_batch, streamed_json
 from ..context import ContextDep, cancel_on_disconnect, check_waiting_room
 from ..errors import invalid
 from ..slices import release
 from .cohort import TASK, RewardedRollout, VerifiedRollout, meet
-from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdicts
+from .common import UNTRAINABLE, gold_of, outcome, verdicts
 
 router = APIRouter(prefix="/nemo_gym")
 
@@ -64,8 +63,6 @@ EXAMPLE = {
     },
 }
 
-GoldField = Annotated[str, Query(description="the row's field with the gold answer", max_length=128)]
-
 
 @router.post("/verify", openapi_extra=documented(VerifyBody, EXAMPLE), summary="NeMo Gym: verify a rollout")
 async def verify(
@@ -73,18 +70,7 @@ async def verify(
     tasks: BackgroundTasks,
     context: ContextDep,
     grant: GrantDep,
-    gold: GoldField = "expected_answer",
-    outcome_range: Annotated[OutcomeRange, Query(description="the range of rewards, without a cohort")] = "0_1",
-    answer_format: Format = None,
-    run: Annotated[RunName | None, Query(description="with cohort: the run that the groups count in")] = None,
-    cohort: Annotated[int | None, Query(ge=1, le=4096, description="rollouts of a group")] = None,
-    groups_per_step: Annotated[
-        int | None, Query(ge=1, le=MAX_COUNT, description="create a missing run, with this many groups in a step")
-    ] = None,
-    timeout_s: Annotated[
-        float,
-        Query(gt=0, le=7200, description="seconds until a group is released with what has arrived"),
-    ] = 1800.0,
+    query: Annotated[NemoGymQuery, Query()],
 ) -> Response:
     """Return the row with its `reward` and the reward's components. Rollouts not to be trained on have `mask_sample`.
 
@@ -93,18 +79,19 @@ async def verify(
     query, a run that does not exist is created.
     """
     with context.inflight.admit(request) as reservation:
+        run, cohort = query.run, query.cohort
         if (run is None) != (cohort is None):
             raise invalid("cohort" if cohort is None else "run", "run and cohort are needed together")
         if run is not None:
             grant.require_run(run)
         body = await read_batch(request, context.settings, context.arrivals, reservation, VerifyBody)
         row = {**(body.model_extra or {}), "response": body.response}
-        answer = gold_of(row.get(gold), gold)
+        answer = gold_of(row.get(query.gold), query.gold)
         cut = truncated(body.response)
         item = {"gold": answer, "response": text_of(body.response), "truncated": cut}
-        (verdict,) = await verdicts(request, context, reservation, tasks, [item], answer_format)
+        (verdict,) = await verdicts(request, context, reservation, tasks, [item], query.answer_format)
         if run is None or cohort is None:
-            components = {"outcome": outcome(verdict.correct, outcome_range)}
+            components = {"outcome": outcome(verdict.correct, query.outcome_range)}
             return _answer(row, RewardedRollout(components, verdict))
         tokens = tokens_of(body.response)
         if tokens is None:
@@ -118,7 +105,7 @@ async def verify(
     share = check_waiting_room(request, context)
     with context.nemo_gym_rows.keep(row, share) as unpack_row:
         rewarded = await cancel_on_disconnect(
-            request, meet(context, run, rollout, timeout_s, groups_per_step, tasks.add_task, share)
+            request, meet(context, run, rollout, query.timeout_s, query.groups_per_step, tasks.add_task, share)
         )
         return _answer(unpack_row(), rewarded)
 

@@ -20,11 +20,12 @@ from pydantic import BaseModel
 from deepcompress_client.integrations._common import encode_status
 from deepcompress_client.wire import ModelText, RunName
 
+from ...settings import OutcomeRange
 from ..auth import Grant, get_grant
 from ..body import documented, json_response, read_batch
 from ..context import app_context
 from ..errors import invalid
-from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdicts
+from .common import UNTRAINABLE, Format, gold_of, outcome, verdicts
 
 router = APIRouter(prefix="/roll")
 

@@ -13,9 +13,10 @@ from pydantic import BaseModel
 
 from deepcompress_client.wire import ModelText
 
+from ...settings import OutcomeRange
 from ..body import documented, json_response, read_batch
 from ..context import ContextDep
-from .common import UNTRAINABLE, Format, OutcomeRange, gold_of, outcome, verdicts
+from .common import UNTRAINABLE, Format, gold_of, outcome, verdicts
 
 router = APIRouter(prefix="/slime")
 

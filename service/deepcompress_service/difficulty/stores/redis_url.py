@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-TLS = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
+_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
+TLS = (*_FILES, "ssl_cert_reqs", "ssl_check_hostname")
 """Parameters of a URL for TLS, as redis-py names them."""
+_YES, _NO = ("true", "1", "yes"), ("false", "0", "no")
+_VALUES = {
+    "ssl": (*_YES, *_NO),
+    "ssl_check_hostname": (*_YES, *_NO),
+    "ssl_cert_reqs": ("required", "optional", "none"),
+}
+"""The parameters that have one of a few values."""
+MAX_DATABASE = 2**31 - 1
 ENCODE = "in a password, write %2F for /, %3F for ?, %23 for #, %40 for @"
 
 
 def check_server_url(url: str) -> None:
     """Check a URL of redis:// or rediss://, which redis-py reads.
 
-    redis-py passes unknown parameters on, to fail at each connection, and takes database 0 for a path that is no
-    number.
+    redis-py passes unknown parameters on, to fail at each connection, takes database 0 for a path that is no number,
+    and lets a parameter replace the user, the password or the database before it.
 
     Raises:
         ValueError: A part is not valid.
@@ -28,21 +38,35 @@ def check_server_url(url: str) -> None:
     if not valid:
         raise ValueError(f"write {scheme}://[USER:PASSWORD@]HOST[:PORT][/DATABASE]; {ENCODE}")
     database = parts.path.removeprefix("/")
-    if database and not (database.isascii() and database.isdigit()):
+    if database and not is_database(database):
         raise ValueError(f"the path of {scheme}:// is the number of a database, as in {scheme}://HOST:6379/0")
-    _parameters(url, ("db", "username", "password", "client_name", *(TLS if scheme == "rediss" else ())))
+    _parameters(url, ("client_name", *(TLS if scheme == "rediss" else ())))
+
+
+def is_database(text: str) -> bool:
+    """Return True if the text is the number of a database."""
+    return text.isascii() and text.isdigit() and len(text) <= len(str(MAX_DATABASE)) and int(text) <= MAX_DATABASE
 
 
 def _parameters(url: str, known: tuple[str, ...]) -> dict[str, str]:
     """Return the parameters of a URL's query.
 
     Raises:
-        ValueError: One is not known, or is there twice.
+        ValueError: One is not known, is there twice, or has a value without a meaning.
     """
     pairs = parse_qsl(url.partition("?")[2], keep_blank_values=True)
-    for name, _ in pairs:
+    for name, value in pairs:
         if name not in known:
-            raise ValueError(f"a parameter of {url.partition('://')[0]}:// is none of {', '.join(known)}; {ENCODE}")
+            raise ValueError(
+                f"a parameter of {url.partition('://')[0]}:// is none of {', '.join(known)}: user, password and "
+                f"database are written before the question mark; {ENCODE}"
+            )
+        if name in _VALUES and value not in _VALUES[name]:
+            raise ValueError(f"{name} is one of {', '.join(_VALUES[name])}")
+        if name in _FILES and not (value and Path(value).exists()):
+            raise ValueError(f"{name}: there is no {value!r}")
+        if name == "client_name" and not (value.isascii() and value.isprintable() and value and " " not in value):
+            raise ValueError("client_name is of printable ASCII characters without spaces")
     if len({name for name, _ in pairs}) < len(pairs):
         raise ValueError("a parameter of the URL is given twice")
     return dict(pairs)
@@ -66,12 +90,12 @@ class Addresses:
         if user:
             self.login["username"] = unquote(user)
         given = _parameters(url, ("ssl", *TLS))
-        self.tls = given.pop("ssl", "").lower() in ("1", "true", "yes")
+        self.tls = given.pop("ssl", "") in _YES
         if given and not self.tls:
             raise ValueError(f"{', '.join(given)}: needs ssl=true")
         self.tls_options: dict[str, Any] = dict(given)
         if "ssl_check_hostname" in given:
-            self.tls_options["ssl_check_hostname"] = given["ssl_check_hostname"].lower() in ("1", "true", "yes")
+            self.tls_options["ssl_check_hostname"] = given["ssl_check_hostname"] in _YES
         self.hosts: list[tuple[str, int]] = []
         for host in hosts.split(","):
             name, _, port = host.rpartition(":") if ":" in host.rpartition("]")[2] else (host, "", "")
