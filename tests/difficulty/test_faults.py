@@ -382,3 +382,35 @@ def test_sqlite_with_processes_killed(tmp_path: Path) -> None:
 
     asyncio.run(compare())
     assert kills
+
+
+@needs_redis
+def test_an_operation_that_is_cancelled_ends(tmp_path: Path) -> None:
+    """Whenever the cancellation comes. redis-py's time limit of a write could lose it, so that a stop had no end."""
+    server = RedisServer(tmp_path, "--appendfsync", "no")
+    server.start()
+
+    async def scenario() -> None:
+        store = open_store(server.url, timeout_s=60.0)
+        await store.open()
+
+        async def sweep_forever() -> None:
+            while True:
+                await store.sweep(1e9)
+
+        rng = random.Random(0)
+        for _ in range(100):
+            task = asyncio.create_task(sweep_forever())
+            await asyncio.sleep(rng.uniform(0, 0.005))
+            cancelled = asyncio.Event()
+            task.add_done_callback(lambda _, ended=cancelled: ended.set())
+            task.cancel()
+            async with asyncio.timeout(30):
+                await cancelled.wait()
+            assert task.cancelled()
+        await store.close()
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        server.kill()

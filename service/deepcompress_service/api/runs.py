@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -31,7 +31,7 @@ from ..difficulty.errors import RunConflict, UnknownCheckpoint, UnknownRun
 from ..difficulty.model import RunState
 from ..difficulty.refusals import run_conflict
 from ..difficulty.transfer import Receiver
-from ..difficulty.unreadable import skip_unreadable
+from ..difficulty.unreadable import skip_unreadable, unreadable_refused
 from ..observability import metrics
 from ..scoring.errors import NewerConfigurationError, TooLargeError, UnsupportedConfigError
 from ..scoring.plan import MAX_CONFIG_CHARS, make_new_plan, named_plan, plan_from_text
@@ -76,6 +76,12 @@ class RewindRequest(BaseModel):
     next_step: Step | None
 
 
+def _row(state: RunState) -> dict[str, Any]:
+    """Return a run as it is answered; StoreTooNew if its stored configuration cannot be read."""
+    with unreadable_refused():
+        return run_row(state)
+
+
 @router.put(
     "/{run}",
     summary="Create a run, or confirm its configuration",
@@ -95,7 +101,7 @@ async def put_run(run: Run, request: Request, context: ContextDep) -> Response:
     except RunConflict:
         # A first request may have counted between the read and the write of `_put`: compare again.
         state = await _put(context, run, config)
-    return json_response(run_row(state), 201 if state.created else 200)
+    return json_response(_row(state), 201 if state.created else 200)
 
 
 async def _put(context: Context, run: str, config: RunConfig) -> RunState:
@@ -146,7 +152,7 @@ async def list_runs(context: ContextDep, grant: GrantDep) -> Response:
 @router.get("/{run}", summary="Show a run", response_model=RunInfo)
 async def get_run(run: Run, context: ContextDep) -> Response:
     """Return the run's configuration, epoch, open step and level."""
-    return json_response(run_row(await context.store.get_run(run)))
+    return json_response(_row(await context.store.get_run(run)))
 
 
 @router.delete("/{run}", summary="Delete a run")
@@ -279,7 +285,7 @@ async def delete_checkpoint(run: Run, name: Checkpoint_, context: ContextDep) ->
 async def restore(run: Run, request: Request, context: ContextDep) -> Response:
     """Replace the run's state by the checkpoint's. The epoch rises."""
     body = await context.small_body(request, RestoreRequest)
-    return json_response(run_row(await context.store.restore(run, body.checkpoint)))
+    return json_response(_row(await context.store.restore(run, body.checkpoint)))
 
 
 @router.post(
@@ -291,7 +297,7 @@ async def restore(run: Run, request: Request, context: ContextDep) -> Response:
 async def rewind(run: Run, request: Request, context: ContextDep) -> Response:
     """Forget everything at steps from `next_step` on. The epoch rises."""
     body = await context.small_body(request, RewindRequest)
-    return json_response(run_row(await context.store.rewind(run, body.next_step)))
+    return json_response(_row(await context.store.rewind(run, body.next_step)))
 
 
 @router.post(
@@ -393,4 +399,4 @@ async def import_run(
             except UnknownRun:
                 await context.pipeline.check_new_run()
         lines = context.body_lines(request)
-        return json_response(run_row(await context.store.import_run(run, lines, accepts, receiver)))
+        return json_response(_row(await context.store.import_run(run, lines, accepts, receiver)))

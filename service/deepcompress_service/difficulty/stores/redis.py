@@ -47,7 +47,7 @@ from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
 from ..sources import counted_sources
 from ..transfer import ExportReader, Receiver, accept_any_config
-from ..unreadable import skip_unreadable
+from ..unreadable import refuses_unreadable, skip_unreadable
 from ..waiting import MAX_WAITING, MAX_WAITING_ROLLOUTS
 from . import redis_commit, redis_pages, redis_replies, redis_transfer, redis_watch
 from .redis_commit import TOKEN_BYTES
@@ -86,6 +86,7 @@ STEPS_BY_NAME = 64
 _NUMBERS = struct.Struct("<IIBIddI")
 
 
+@refuses_unreadable
 class RedisStore(RedisDatasets):
     """`timeout_s` bounds an operation with its retries; `slow_timeout_s` those that touch a whole run (checkpoint,
     restore, rewind, export, import). `replicas`: how many must have a write before it is acknowledged.

@@ -45,6 +45,7 @@ from ..samples import (
     superfluous,
 )
 from ..transfer import dataset_timeout
+from ..unreadable import unreadable_refused
 from . import redis_replies, redis_transfer
 from .redis_index import counts_of, entry_commands, strata_arguments
 from .redis_link import Argument, PinnedConnection
@@ -103,8 +104,9 @@ class RedisDatasets(RedisScripts):
     async def _read_dataset(self, run: str) -> tuple[int, RunRecord, DatasetRecord | None, dict[Stratum, int], bytes]:
         """Return epoch, run record, record of the data set, number of problems by stratum, and the pending mark."""
         reply = await self._run(DATASET_READ, run, writes=False)
-        run_record = redis_replies.parse_run_record(reply[2], ())
-        return int(reply[1]), run_record, _record(reply[3]), counts_of(reply[4]), reply[5]
+        with unreadable_refused():
+            run_record = redis_replies.parse_run_record(reply[2], ())
+            return int(reply[1]), run_record, _record(reply[3]), counts_of(reply[4]), reply[5]
 
     async def _finish_index(self, run: str) -> None:
         """Compute the bins of a data set that is pending."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ from redis.exceptions import (
 )
 
 from ..errors import StoreTooNew, StoreUnavailable
+from ..unreadable import unreadable_record
 from .breaker import CircuitBreaker
 from .redis_watch import Info, parse_info
 from .scripts import Script
@@ -39,6 +41,8 @@ Reply = Any
 
 RETRYABLE = (ConnectionError, TimeoutError, ReadOnlyError, MovedError, AskError, ClusterDownError, TryAgainError)
 """Errors after which an operation is retried within its time: the next attempt may reach the right server."""
+_UNREADABLE = re.compile(r"WRONGTYPE|user_script:\d+: ")
+"""An error of a script about a value that it read. Errors of the server itself (OOM, MISCONF, ...) are others."""
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.5
 
@@ -277,6 +281,8 @@ def refused(error: Exception) -> StoreUnavailable | StoreTooNew:
     """Return the store's error for an error of Redis or of the connection."""
     if "STORETOONEW" in str(error):
         return StoreTooNew("this run was written by a newer version of the service")
+    if isinstance(error, ResponseError) and _UNREADABLE.search(str(error)):
+        return unreadable_record(str(error))
     if isinstance(error, ResponseError):
         return StoreUnavailable("Redis refused the operation", reason=f"Redis refused: {error}")
     if isinstance(error, RedisError):

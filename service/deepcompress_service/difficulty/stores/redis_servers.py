@@ -15,7 +15,7 @@ from redis.exceptions import ClusterDownError, MovedError, RedisError
 
 from .breaker import CircuitBreaker
 from .redis_link import Argument, Link
-from .redis_url import Addresses, check_server_url
+from .redis_url import Addresses, check_server_url, is_database
 
 
 def _plain(client: Redis) -> Redis:
@@ -50,8 +50,13 @@ def _packing_class(plain: type[Any]) -> type[Any]:
 
 
 def _connection_options(timeout_s: float, more: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of connections whose operations have a time limit of their own, those of `Link`.
+
+    With a `socket_timeout`, redis-py writes inside asyncio.wait_for, in which Python 3.11 loses a cancellation that
+    comes while the write completes: the task then goes on, and whoever waits for its end waits without end.
+    """
     return {
-        "socket_timeout": timeout_s,
+        "socket_timeout": None,
         "socket_connect_timeout": timeout_s,
         "socket_keepalive": True,
         "health_check_interval": 0,
@@ -91,13 +96,14 @@ class SentinelLink(Link):
         service, _, db = where.path.partition("/")
         if not service:
             raise ValueError("redis+sentinel:// needs the service's name: redis+sentinel://HOST:PORT,.../SERVICE")
-        if db and not (db.isascii() and db.isdigit()):
+        if db and not is_database(db):
             raise ValueError("the database is a number: redis+sentinel://HOST:PORT,.../SERVICE/0")
         tls = {"ssl": True, **where.tls_options} if where.tls else {}
         options = _connection_options(timeout_s, {**where.login, **tls})
+        probe_s = min(timeout_s, 1.0)  # then the next sentinel is asked
         self._sentinel = Sentinel(  # type: ignore[no-untyped-call]
             where.hosts,
-            sentinel_kwargs=_connection_options(min(timeout_s, 1.0), {}),
+            sentinel_kwargs=_connection_options(probe_s, {"socket_timeout": probe_s}),
             **options,
         )
         self._client = _plain(self._sentinel.master_for(service, db=int(db or 0), max_connections=max_connections))

@@ -25,6 +25,7 @@ from .. import engine
 from ..errors import StoreTooNew, StoreUnavailable
 from ..model import Commit, CommitOutcome
 from ..retention import IMPORT_S, OBSERVATIONS_S, STALLED_S
+from ..unreadable import UNREADABLE, unreadable_record
 from .local import LocalStore
 from .local_transaction import LocalTransaction
 from .sqlite_tables import ADDED, SCHEMA, SCHEMA_VERSION, SqliteTransaction
@@ -278,6 +279,8 @@ class SqliteStore(LocalStore):
         except (sqlite3.Error, OSError) as error:
             self._probed_at = -PROBE_S
             raise StoreUnavailable(_summary(error), reason=f"SQLite at {self._path}: {error}") from error
+        except UNREADABLE as error:
+            raise unreadable_record(repr(error)) from error
 
     async def commit(self, commit: Commit) -> CommitOutcome:
         """Implement `DifficultyStore.commit`."""
