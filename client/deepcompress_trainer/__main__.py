@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import signal
 import sys
 import threading
@@ -145,9 +146,9 @@ def _train(given: list[str]) -> int:
     from . import checkpoint
     from .train import Trainer
 
-    if asked.fresh:
-        checkpoint.clear(config.folder)
-    with _exit_on_error(parser), _service(asked, config.folder) as url:
+    with _exit_on_error(parser), _locked(parser, config.folder), _service(asked, config.folder) as url:
+        if asked.fresh:
+            checkpoint.clear(config.folder)
         try:
             trainer = Trainer(config, Client(url), resume=asked.resume)
         except (ValueError, OSError) as error:  # settings that do not fit the run, the data or the machine
@@ -297,14 +298,30 @@ def _parse(parser: argparse.ArgumentParser, given: list[str]) -> tuple[argparse.
 
 
 @contextmanager
+def _locked(parser: argparse.ArgumentParser, folder: Path) -> Iterator[None]:
+    """Hold the lock of the run's folder. Only the main process writes to it, so only it takes the lock."""
+    from . import checkpoint
+
+    with ExitStack() as stack:
+        if _is_main_process():
+            try:
+                stack.enter_context(checkpoint.locked(folder))
+            except ValueError as error:
+                parser.error(str(error))
+        yield
+
+
+def _is_main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
 def _service(asked: argparse.Namespace, folder: Path) -> Iterator[str | None]:
     """Yield the URL of the given service or of an embedded one.
 
     Only the main process calls the service, so only it starts one.
     """
-    import os
-
-    main_process = os.environ.get("RANK", "0") == "0"
+    main_process = _is_main_process()
     if asked.embedded and main_process:
         from deepcompress_client._embedded import embedded_service
 

@@ -6,22 +6,28 @@
         random.pt         torch's random states (for models that draw in training; sampling is seeded by step)
         service.jsonl     the run's difficulty state, exported; the service has it as a checkpoint too
         service-run.json  the identity of that state: incarnation, epoch, version
-        state.json        the step, the data cursor, the settings, the number of processes
+        state.json        the step, the data cursor, the settings, the number of processes, SHA-256 of the other files
 
-A folder is written under another name and renamed when it is complete, so a folder with this name is complete.
+A folder is written under another name and renamed when it is complete, so a folder with this name is complete. A
+resume checks the digests first: with a file that was cut, replaced or lost it would go on with other numbers.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from .config import TrainConfig, as_dict
 
@@ -36,6 +42,8 @@ another machine: it then continues from the same state, with results that are no
 
 
 STATE = "state.json"
+_NAME = re.compile(r"step-(\d{6,})")
+_REMOVE = "remove its folder to resume from an older checkpoint, or start again with --fresh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,8 @@ class Checkpoint:
     config: dict[str, Any]
     processes: int | None
     """Number of processes that trained, or None if an older trainer did not write it."""
+    files: dict[str, str] | None
+    """Digest of each file but STATE by its path, or None if an older trainer did not write them."""
 
     @property
     def name(self) -> str:
@@ -89,6 +99,9 @@ def write(
     """Save the state as at the end of `step`; return the checkpoint's folder.
 
     The service's checkpoint is made first: one there without a folder does no harm, a folder without one would.
+
+    Raises:
+        OSError: the files cannot be written; the last complete checkpoint stays.
     """
     from .model import save_policy
 
@@ -97,19 +110,75 @@ def write(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     rewards.save(service_name(final), step, partial / "service.jsonl")
-    save_policy(policy, partial / "model")
-    torch.save(optimiser.state_dict(), partial / "optimiser.pt")
-    torch.save(_random_states(), partial / "random.pt")
-    state = {"step": step, "cursor": cursor, "processes": processes, "config": as_dict(config)}
+    try:
+        save_policy(policy, partial / "model")
+        torch.save(optimiser.state_dict(), partial / "optimiser.pt")
+        torch.save(_random_states(), partial / "random.pt")
+    except (RuntimeError, SafetensorError) as error:  # their errors of a full disk
+        raise OSError(f"{partial} cannot be written: {error}") from error
+    state = {
+        "step": step,
+        "cursor": cursor,
+        "processes": processes,
+        "config": as_dict(config),
+        "files": {str(file.relative_to(partial)): _digest(file) for file in _files(partial)},
+    }
     (partial / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
-    for file in partial.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
+    for file in _files(partial):
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
     if final.exists():
         _remove(final)
     partial.rename(final)
     return final
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def check_files(checkpoint: Checkpoint) -> None:
+    """Check that the files of a checkpoint are as they were written.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: a file differs or is missing; the message names it.
+    """
+    for name, digest in (checkpoint.files or {}).items():
+        file = checkpoint.folder / name
+        if not file.is_file() or _digest(file) != digest:
+            raise ValueError(f"{file} is not the file that was written (cut, replaced or missing): {_REMOVE}")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run's folder during the block. It is made if it does not exist.
+
+    Two trainings would mix their checkpoints and metrics. A file system without locks is used without.
+
+    Raises:
+        OSError: the folder cannot be written.
+        ValueError: another process holds it.
+    """
+    import fcntl
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "train.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"another training writes to {folder}: wait for its end, or give this one another name"
+            ) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+        yield
 
 
 def write_settings(config: TrainConfig) -> None:
@@ -133,15 +202,22 @@ def _remove(checkpoint: Path) -> None:
 
 
 def find(folder: Path) -> list[Checkpoint]:
-    """Return the complete checkpoints of a run, oldest first."""
+    """Return the complete checkpoints of a run, oldest first.
+
+    Raises:
+        OSError: a state cannot be read.
+        ValueError: it is no state of its folder; the message names it.
+    """
     checkpoints = []
-    for path in sorted((folder / "checkpoints").glob("step-*")):
-        if path.suffix not in (".part", ".gone"):
+    for path in (folder / "checkpoints").glob("step-*"):
+        if named := _NAME.fullmatch(path.name):
             state = _read_state(path / STATE)
-            checkpoints.append(
-                Checkpoint(path, state["step"], state["cursor"], state["config"], state.get("processes"))
-            )
-    return checkpoints
+            if state["step"] != int(named[1]):
+                raise ValueError(f"{path / STATE} is of step {state['step']}: {_REMOVE}")
+            names = (entry.name for entry in fields(Checkpoint) if entry.name != "folder")
+            values: dict[str, Any] = {name: state.get(name) for name in names}
+            checkpoints.append(Checkpoint(path, **values))
+    return sorted(checkpoints, key=lambda one: one.step)
 
 
 def _read_state(file: Path) -> dict[str, Any]:
@@ -154,13 +230,23 @@ def _read_state(file: Path) -> dict[str, Any]:
     try:
         state = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{file} is not JSON ({error}): remove its folder to resume from an older checkpoint"
-        ) from None
-    kinds = {"step": int, "cursor": int, "config": dict}
-    if not isinstance(state, dict) or not all(isinstance(state.get(name), kind) for name, kind in kinds.items()):
-        raise ValueError(f"{file} is no state of a checkpoint: remove its folder to resume from an older one")
+        raise ValueError(f"{file} is not JSON ({error}): {_REMOVE}") from None
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise ValueError(f"{file} is missing ({error.strerror}): {_REMOVE}") from None
+    if not (
+        isinstance(state, dict)
+        and _is_count(state.get("step"))
+        and _is_count(state.get("cursor"))
+        and isinstance(state.get("config"), dict)
+        and isinstance(state.get("processes"), int | None)
+        and isinstance(state.get("files"), dict | None)
+    ):
+        raise ValueError(f"{file} is no state of a checkpoint: {_REMOVE}")
     return state
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**53
 
 
 def clear(folder: Path) -> None:
@@ -202,7 +288,7 @@ def check_same(checkpoint: Checkpoint, config: TrainConfig, *, processes: int) -
     now = as_dict(config)
     changed = [
         f"{name}: was {old!r}, is {now.get(name)!r}"
-        for name, old in checkpoint.config.items()
+        for name, old in {**as_dict(TrainConfig()), **checkpoint.config}.items()  # an older trainer had fewer
         if name not in MAY_CHANGE and now.get(name) != old
     ]
     if changed:
@@ -210,12 +296,31 @@ def check_same(checkpoint: Checkpoint, config: TrainConfig, *, processes: int) -
 
 
 def read_into(checkpoint: Checkpoint, optimiser: torch.optim.Optimizer, device: torch.device) -> None:
-    """Load the optimiser and random states of a checkpoint. The model is loaded separately."""
-    optimiser.load_state_dict(torch.load(checkpoint.folder / "optimiser.pt", map_location=device, weights_only=True))
-    states = torch.load(checkpoint.folder / "random.pt", weights_only=True)
-    torch.set_rng_state(states["cpu"])
-    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(states["cuda"])
+    """Load the optimiser and random states of a checkpoint. The model is loaded separately.
+
+    Raises:
+        ValueError: a file is no such state, or that of another model; the message names it.
+    """
+    with _reading(checkpoint.folder / "optimiser.pt") as file:
+        optimiser.load_state_dict(torch.load(file, map_location=device, weights_only=True))
+        for parameter, state in optimiser.state.items():
+            if state["exp_avg"].shape != parameter.shape:
+                raise ValueError("it is of another model")
+    with _reading(checkpoint.folder / "random.pt") as file:
+        states = torch.load(file, weights_only=True)
+        torch.set_rng_state(states["cpu"])
+        if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(states["cuda"])
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[Path]:
+    """Raise a ValueError for every error of a file that torch reads: their types depend on the damage."""
+    try:
+        yield file
+    except Exception as error:
+        why = str(error).partition("\n")[0][:200]
+        raise ValueError(f"{file} cannot be read ({type(error).__name__}: {why}): {_REMOVE}") from None
 
 
 def _random_states() -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import re
 from dataclasses import dataclass, field
 from importlib import resources
@@ -30,6 +31,8 @@ TypeHint = Any
 """The annotation of a setting."""
 
 
+MAX_INTEGER = 2**31 - 1
+"""Largest integer of a setting."""
 SHUFFLED = "shuffled"
 """The value of `sampling` for which the trainer orders the problems itself."""
 
@@ -262,6 +265,7 @@ _LEAST = {
     **dict.fromkeys(("eval_every", "eval_problems", "eval_samples", "save_every", "keep_checkpoints"), 1),
     "group_size": 2,  # an advantage is a reward less its group's mean: one rollout alone never trains
     **dict.fromkeys(("generation_chunk", "warmup_steps", "decay_steps", "compact_at"), 0),
+    **dict.fromkeys(("learning_rate", "weight_decay", "max_grad_norm", "clip_low", "clip_high", "kl"), 0),
 }
 """The least value of a setting."""
 
@@ -334,9 +338,14 @@ def _fit(name: str, value: Setting, hint: TypeHint) -> Setting:
     kind = next(get_origin(kind) or kind for kind in kinds if kind is not type(None))
     if kind is float and isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
-            return float(value)  # YAML reads 3e-4 as text
-        except ValueError:
-            raise ValueError(f"{name}: {value!r} is no number") from None
+            number = float(value)  # YAML reads 3e-4 as text
+        except (ValueError, OverflowError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise ValueError(f"{name}: {str(value)[:40]!r} is no finite number")
+        return number
+    if kind is int and type(value) is int and abs(value) > MAX_INTEGER:
+        raise ValueError(f"{name} is between -{MAX_INTEGER} and {MAX_INTEGER}")
     if kind is not Literal and type(value) is not kind:  # `check` has the choices
         raise ValueError(f"{name}: {value!r} is not of type {kind.__name__}")
     return value

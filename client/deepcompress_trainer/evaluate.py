@@ -53,12 +53,22 @@ class Evaluation:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Evaluation:
-        """Return an evaluation from a row of `evals.jsonl`."""
+        """Return an evaluation from a row of `evals.jsonl`.
+
+        Raises:
+            ValueError: the row is no evaluation.
+        """
         names = {entry.name for entry in fields(BinResult)}
-        bins = {
-            bin_name: BinResult(**{name: value for name, value in one.items() if name in names})
-            for bin_name, one in row["bins"].items()
-        }
+        try:
+            bins = {
+                bin_name: BinResult(**{name: value for name, value in one.items() if name in names})
+                for bin_name, one in row["bins"].items()
+            }
+            for sample in row["samples"]:
+                sample["bin"], sample["prompt"], sample["greedy"]["correct"], sample["greedy"]["text"]
+            bins["all"]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"it is no evaluation: {error!r}") from None
         return cls(bins, row["samples"])
 
 

@@ -1,12 +1,13 @@
 """A causal language model and its tokenizer: from a local folder (transformers' files or GGUF), or a tiny new one.
 
-Nothing is downloaded: every load is ``local_files_only``.
+Nothing is downloaded, and no code of a model's folder is run.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -67,21 +68,38 @@ def load_policy(path: str | Path, *, device: str | torch.device = "cpu") -> Poli
 
     Raises:
         FileNotFoundError: there is no model.
-        ValueError: the folder or file cannot be read as one.
+        ValueError: the folder or file cannot be read as one, or lacks weights.
     """
     path = Path(path)
     gguf = path if path.suffix == ".gguf" else next(iter(sorted(path.glob("*.gguf"))), None)
     if not path.exists():
         raise FileNotFoundError(f"no model at {path}")
-    if gguf is not None and not (path / "config.json").exists():
-        model, tokenizer = _load_gguf(gguf)
-    else:
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-            model = AutoModelForCausalLM.from_pretrained(path, local_files_only=True, dtype=torch.float32)
-        except (ValueError, OSError) as error:
-            raise ValueError(f"{path} is not a model in transformers' format: {error}") from None
+    try:
+        if gguf is not None and not (path / "config.json").exists():
+            model, tokenizer = _load_gguf(gguf)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(path, **_OPTIONS)
+            model = _with_every_weight(path, dtype=torch.float32)
+    except Exception as error:  # their types depend on the damage: those of safetensors, pickle, torch, ...
+        why = str(error).partition("\n")[0]
+        raise ValueError(f"{path} is not a model in transformers' format: {why or type(error).__name__}") from None
     return as_policy(model.to(device), tokenizer)
+
+
+_OPTIONS: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""Nothing is downloaded, and code in the folder is neither run nor offered to be."""
+
+
+def _with_every_weight(path: Path, **options: Any) -> PreTrainedModel:  # noqa: ANN401
+    """Load a model whose files have all of its weights: transformers draws those that are missing at random.
+
+    Raises:
+        ValueError: a weight is missing.
+    """
+    model, found = AutoModelForCausalLM.from_pretrained(path, output_loading_info=True, **_OPTIONS, **options)
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(f"{len(missing)} weights are missing, {missing[0]} among them")
+    return model
 
 
 def as_policy(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Policy:
@@ -108,10 +126,8 @@ def _load_gguf(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     transformers leaves a `quantization_config` on a model from GGUF, which then cannot be saved; so the weights are
     copied into a new model.
     """
-    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
-    read = AutoModelForCausalLM.from_pretrained(
-        file.parent, gguf_file=file.name, local_files_only=True, dtype=torch.float32
-    )
+    tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, **_OPTIONS)
+    read = _with_every_weight(file.parent, gguf_file=file.name, dtype=torch.float32)
     config = type(read.config).from_dict(
         {key: value for key, value in read.config.to_dict().items() if key != "quantization_config"}
     )

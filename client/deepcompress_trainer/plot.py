@@ -50,7 +50,7 @@ def read_run(folder: Path) -> RunFiles:
 def read_rows(file: Path) -> Rows:
     """Return the rows of a run's file, or none without a file. Lines that are no rows (cut by a kill) are omitted."""
     rows = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else ():
         with contextlib.suppress(ValueError, RecursionError):
             row = json.loads(line)
             if isinstance(row, dict) and isinstance(row.get("step"), int):
@@ -85,8 +85,18 @@ def plot_runs(folders: Sequence[Path], out: Path) -> Path:
     """Write one picture of the runs: held-out accuracy and tokens by step and bin, the level, the length share.
 
     Raises:
-        ValueError: a run has no evaluation yet.
+        ValueError: a run has no evaluation yet, or a row that no training writes.
     """
+    try:
+        return _plot_runs(folders, out)
+    except (KeyError, TypeError, AttributeError) as error:
+        files = ", ".join(map(str, folders))
+        raise ValueError(
+            f"a row of metrics.jsonl or evals.jsonl in {files} is not of a training: {error!r}"
+        ) from None
+
+
+def _plot_runs(folders: Sequence[Path], out: Path) -> Path:
     import matplotlib
 
     matplotlib.use("Agg")

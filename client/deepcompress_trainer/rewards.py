@@ -69,7 +69,7 @@ class Rewards:
         If the service does not have the run or the checkpoint, or has another run of this name, the state that was
         exported with it is imported.
         """
-        identity = exported.with_name(IDENTITY)
+        identity, state = exported.with_name(IDENTITY), exported.read_bytes()
         try:
             run = client.run(config.name, join=True)
             if identity.exists():  # older trainers did not write it
@@ -79,7 +79,7 @@ class Rewards:
             run.restore(checkpoint)
         except NotFound:
             run = client.run(config.name, next_step=0, **run_settings(config))
-            run.import_state(exported.read_bytes())
+            run.import_state(state)
         return cls(client, config, run)
 
     def register(self, problems: Sequence[Problem]) -> None:

@@ -46,8 +46,10 @@ class RunLogger:
         write_settings(config)
         _truncate_rows(self._folder / "metrics.jsonl", next_step)
         evals = _truncate_rows(self._folder / "evals.jsonl", next_step)
-        if evals:
-            self._first = Evaluation.from_row(evals[0])
+        try:
+            self._first = next(iter([Evaluation.from_row(row) for row in evals]), None)
+        except ValueError as error:
+            raise ValueError(f"{self._folder / 'evals.jsonl'} has a row that was not written here: {error}") from None
         if importlib.util.find_spec("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter
 

@@ -84,6 +84,7 @@ class Trainer:
         last = saved[-1] if resume and saved else None
         if last:
             checkpoint.check_same(last, config, processes=self.accelerator.num_processes)
+            checkpoint.check_files(last)
         start = start_checkpoint() if config.model == "start" else config.model
         self.policy = load_policy(last.folder / "model" if last else start, device=device)
         if config.chat:
@@ -98,6 +99,8 @@ class Trainer:
         training, self.held_out = read_data(config)
         self.problem_sampler = data.ProblemSampler(training, seed=config.seed, cursor=last.cursor if last else 0)
         self.next_step = last.step + 1 if last else 0
+        if last:
+            checkpoint.read_into(last, self.optimiser, device)
         self.rewards: Rewards | None = None
         if self.main:
             self.rewards = (
@@ -105,8 +108,6 @@ class Trainer:
             )
             if config.sampling != SHUFFLED:
                 self.rewards.register(training)
-        if last:
-            checkpoint.read_into(last, self.optimiser, device)
         self.run_logger = RunLogger(
             config, next_step=self.next_step, processes=self.accelerator.num_processes, active=self.main
         )
