@@ -244,7 +244,7 @@ def _read_address(folder: Path) -> dict[str, str] | None:
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

@@ -5,6 +5,7 @@ the frameworks document ("protocol-tested" on their pages), against a live servi
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
 import sys
 import types
@@ -915,3 +916,23 @@ def test_rllm_gives_no_advantage_without_a_verdict(service: live.Service, run: s
     assert sum(found[0]) == pytest.approx(0.0, abs=1e-9)
     assert all(found[0][place] != 0.0 for place in (0, 2, 3))
     assert found[1] == [0.0] * 4
+
+
+@pytest.mark.parametrize(
+    "gold", [None, math.nan, math.inf, True, b"42", {"target": 42}, [None], ["42", math.nan]], ids=repr
+)
+def test_a_missing_gold_is_an_error_and_no_text_that_makes_every_answer_wrong(gold: object) -> None:
+    from deepcompress_client.errors import InvalidRequest
+    from deepcompress_client.integrations._common import gold_text
+
+    with pytest.raises(InvalidRequest, match="the gold answer of a row: pass text, a finite number, or a list"):
+        gold_text(gold)
+    assert gold_text(42) == "42" and gold_text(("a", 4)) == ["a", "4"]
+
+
+@pytest.mark.parametrize("outcome", [math.nan, math.inf, -math.inf])
+def test_an_outcome_that_is_no_number_is_no_verdict(outcome: float) -> None:
+    from deepcompress_client.integrations._common import decode_status
+
+    with pytest.raises(ValueError, match="returned no reward"):
+        decode_status(outcome)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 from .. import _warnings
 from .._profiles import Profile
 from .._retry import Retry
-from .._rows import gold_text, problem_name, prompt_text, text_of
+from .._rows import checked_gold, problem_name, prompt_text, text_of
 from .._runs import StrategyLike, TrainingOptions, check_run_name, run_config
 from .._saved import RunIdentity, identity_in
 from ..errors import NotFound, RunLost, RunRolledBack, StepTooOld, TransportError, Unavailable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .._async_client import AsyncClient, AsyncRun
     from .._client import Client, Run
 
-__all__ = ["gold_text", "problem_name", "prompt_text", "text_of"]  # of a loop's rows, and of the adapters'
+__all__ = ["problem_name", "prompt_text", "text_of"]  # of a loop's rows, and of the adapters'
 
 log = logging.getLogger("deepcompress_client")
 
@@ -79,6 +79,19 @@ def groupwise(strategy: StrategyLike, config: Mapping[str, Any]) -> StrategyLike
     return {"reference": "previous"} if config.get("preset") else GROUPWISE_STRATEGY
 
 
+# --- golds -------------------------------------------------------------------------------------------
+
+
+def gold_text(value: object) -> str | list[str]:
+    """Return a row's gold answer in the wire format: text, or a list of alternatives. Numbers become their digits.
+
+    Raises:
+        InvalidRequest: it is of another type, such as the None or NaN of a missing value. As text it would make every
+            answer wrong.
+    """
+    return checked_gold(value, "the gold answer of a row")
+
+
 # --- groups ------------------------------------------------------------------------------------------
 
 
@@ -119,7 +132,13 @@ def encode_status(outcome: float, status: Status) -> float:
 
 
 def decode_status(outcome: float) -> dict[str, Any]:
-    """Return ``correct`` and ``status`` from an outcome of 1 or 0, or of 1 or -1, with or without an offset."""
+    """Return ``correct`` and ``status`` from an outcome of 1 or 0, or of 1 or -1, with or without an offset.
+
+    Raises:
+        ValueError: the outcome is not finite: nothing is known of the rollout.
+    """
+    if not math.isfinite(outcome):
+        raise ValueError(f"the outcome reward of a rollout is {outcome}: the hook that judges it returned no reward")
     wrong = -1.0 if outcome < -0.5 else 0.0
     for status, offset in STATUS_OFFSETS.items():
         if abs(wrong - outcome - offset) < 2.0**-12:
