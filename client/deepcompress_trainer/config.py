@@ -340,9 +340,9 @@ def _fit(name: str, value: Setting, hint: TypeHint) -> Setting:
         try:
             number = float(value)  # YAML reads 3e-4 as text
         except (ValueError, OverflowError):
-            number = math.nan
+            raise ValueError(f"{name}: {str(value)[:40]!r} is no number") from None
         if not math.isfinite(number):
-            raise ValueError(f"{name}: {str(value)[:40]!r} is no finite number")
+            raise ValueError(f"{name} must be finite, not {number}")
         return number
     if kind is int and type(value) is int and abs(value) > MAX_INTEGER:
         raise ValueError(f"{name} is between -{MAX_INTEGER} and {MAX_INTEGER}")

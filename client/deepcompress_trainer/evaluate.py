@@ -64,12 +64,10 @@ class Evaluation:
                 bin_name: BinResult(**{name: value for name, value in one.items() if name in names})
                 for bin_name, one in row["bins"].items()
             }
-            for sample in row["samples"]:
-                sample["bin"], sample["prompt"], sample["greedy"]["correct"], sample["greedy"]["text"]
             bins["all"]
+            return cls(bins, row["samples"])
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"it is no evaluation: {error!r}") from None
-        return cls(bins, row["samples"])
 
 
 @dataclass(frozen=True, slots=True)
