@@ -32,6 +32,7 @@ _DENIED_BEFORE = re.compile(
     r"(?:answer|solution|result|option|choice)\s+(?:is\s+(?:[a-z]+ly\s+)?not|isn['’]t|isnt|cannot\s+be|can['’]t\s+be)(?:\s+the)?\s*$"
     r"|(?:wrong|incorrect|false)\s+(?:answer|solution|result|option|choice)\s+is\s*$"
     r"|(?:cannot|can['’]t|could\s+not|could(?:n['’]t))\s+be\s*$|\brul(?:e|es|ed|ing)\s+out\s*$|\bnot\s*$"
+    r"|(?:answer|result|solution|value)\s+is\s+at\s+(?:least|most)\s*$|(?:不是|不为|并非|不等于|不可能是|不能是|大于|小于|多于|少于|超过|不足)\s*$"
     r"|(?:more|less|greater|fewer|larger|smaller|higher|lower)\s+than\s*$|\bbetween\s*$|(?:\\neq?|\\not\s*=|≠)\s*$",
     re.IGNORECASE,
 )
@@ -48,8 +49,28 @@ _SECOND_BEFORE = re.compile(
 )
 """A second value before a box."""
 _SCALED_BEFORE = re.compile(r"\b(?:twice|thrice|half(?:\s+of)?|double|triple)\s*$", re.IGNORECASE)
-_CHANGED_AFTER = re.compile(r"(?:minus|plus|divided\s+by|multiplied\s+by)\b", re.IGNORECASE)
+_CHANGED_AFTER = re.compile(
+    r"(?:minus|plus|divided\s+by|multiplied\s+by|(?:is|as)\s+(?:only\s+)?an?\s+(?:lower|upper)\s+bound)\b",
+    re.IGNORECASE,
+)
 """Words of arithmetic beside a box."""
+_OTHER_CASE = re.compile(
+    r"[\s$)\]}*\\]*,?\s*(?:if|when|for)\b[^.;\n]{1,80}?\b(?:and|but|or|while)\b,?\s+"
+    r"(?:\$(?P<math>[^$\n]{1,64})\$|\\\((?P<inline>[^\n]{1,64}?)\\\)|(?P<plain>-?\d[\d.,/]*(?<![.,])))\s+(?:if|when|for|otherwise)\b"
+)
+"""A value for another case after a box: 12 if n is even and 13 if n is odd."""
+_ROUGHLY = re.compile(
+    r"[\s$)\]}*\\]*(?:[\s,(]*(?:(?:i\.e\.|which\s+is|that\s+is|or),?\s*|(?<=[,(]))\s*(?:about|approximately|roughly|around)|(?<=\\)approx|≈)\s*\$?"
+    r"(?P<value>-?\d+\.\d+(?:\s*\\?%)?)(?![\d\s]*(?:\\times|\\cdot|×|\^|[eE]\d))(?!\$?\s+[a-z]+s\b)"
+)
+"""An approximation after a box."""
+_NAMED_VALUE = re.compile(r"\s*\\?[A-Za-z]+(?:_(?:\w|\{\w+\}))?\s*=(?!=)")
+_SMALL_NAME = re.compile(r"\s*[a-z]\s*=(?!=)")
+_HEAD = re.compile(r"(?:^|[\s$(\[{,;:])([a-z]|\(\s*[xyz](?:\s*,\s*[xyz]){1,2}\s*\))\s*=$")
+"""A variable, or coordinates, before a box."""
+_NUMBER_OF = re.compile(
+    r"(?:(?:real|distinct|different|complex|integer|positive|negative|possible|such)\s+)*(?P<noun>solutions?|roots?|zeros|values|answers)\b"
+)
 _DECIMAL = re.compile(r"-?\d+\.\d+")
 OPENERS = " $*\\([{\n"
 _CLOSERS = " $*\\)]},"
@@ -69,6 +90,19 @@ _DENIALS = (
     "\\not=",
     "\\not =",
     "≠",
+    " least",
+    " most",
+    "不是",
+    "不为",
+    "并非",
+    "等于",
+    "能是",
+    "大于",
+    "小于",
+    "多于",
+    "少于",
+    "超过",
+    "不足",
 )
 """The last words of a denial before a box, other than "the wrong answer is"."""
 _AFTER_DIRECTION = (" of", " about", " exactly")
@@ -96,6 +130,8 @@ def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: in
     before = text[max(0, begin - MAX_CHARS) : begin]
     has_words_after = LETTER.search(text, end, end + MAX_CHARS) is not None
     last = before.rstrip(OPENERS)
+    if last.endswith("=") and (named := _other_name(answer, golds, last)) is not None:
+        return named
     if not has_words_after and not may_contradict(last):
         return None  # most responses end with the box
     if _denied_before(before):
@@ -112,18 +148,42 @@ def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: in
             return f"\\text{{not }} {answer}"
         if sentence.lstrip(_CLOSERS).startswith(_VERBS) and DENIED.match(_sentence(sentence)) is not None:
             return f"\\text{{not }} {answer}"
+        if (rough := _ROUGHLY.match(after)) is not None and "." not in answer:
+            return f"{answer} ({rough['value']})"
+        if rest.lstrip(" ").startswith(_CASES) and (second := _OTHER_CASE.match(after)) is not None:
+            return _both(answer, second)
+        counted = rest.lstrip(" ").startswith(_NUMBERED) and "=" not in answer and all(map(_NAMED_VALUE.match, golds))
+        if counted and (noun := _NUMBER_OF.match(_sentence(after))) is not None:
+            return f"{answer} \\text{{ {noun['noun']}}}"
         if "or" in rest[:12] and (second := _SECOND.match(_closed(after))) is not None:
             return _both(answer, second)
     elif not last.endswith(_AFTER_DIRECTION):
         return None
     stated = frozenset[str]().union(*map(_words, golds))
-    if not stated:
+    marked = any("\\$" in gold or "%" in gold for gold in golds)
+    if not stated and not marked:
         return None
     words, own = _sentence(after), _words(answer)
-    unit = _unit(words) if stated & UNITS.keys() and not own else ""
+    unit = _unit(words) if (marked or stated & UNITS.keys()) and not own else ""
+    if marked:
+        unit = unit.partition(" per ")[0].partition("/")[0]  # $40: 40 dollars per month
     direction = _direction(words, before) if stated & DIRECTIONS and not own & DIRECTIONS else ""
     beside = " ".join(filter(None, (unit, direction)))
     return f"{answer} \\text{{ {beside}}}" if beside else None
+
+
+_CASES = ("if", "when", "for")
+_NUMBERED = ("sol", "roo", "zer", "val", "ans", "rea", "dis", "dif", "com", "int", "pos", "neg", "suc")
+
+
+def _other_name(answer: str, golds: tuple[str, ...], last: str) -> str | None:
+    """Return the answer with the variable before its box, if the gold has a variable or the box a point."""
+    head = _HEAD.search(last)
+    if head is None or "=" in answer:
+        return None
+    if head[1][0] == "(" or all(map(_SMALL_NAME.match, golds)):
+        return f"{head[1]} = {answer}"
+    return None
 
 
 def may_contradict(last: str) -> bool:
@@ -136,7 +196,7 @@ def may_contradict(last: str) -> bool:
 
 def _both(answer: str, second: re.Match[str]) -> str | None:
     """Return the answer and a second value."""
-    value = second["math"] or second["inline"] or second["plain"] or second["typeset"]
+    value = next(filter(None, second.groups()))
     if _DECIMAL.fullmatch(value):
         return f"{answer} ({value})"  # it may be an approximation
     return None if "boxed" in value else f"{answer} \\text{{ or }} {value}"

@@ -37,6 +37,8 @@ def several_choices(text: str) -> str | None:
     for command in ("\\text", "\\textbf", "\\mathrm", "\\mathbf"):
         if text.startswith(command + "{") and text.endswith("}"):
             text = text[len(command) + 1 : -1].strip()
+    if text.startswith("\\{") and text.endswith("\\}"):
+        text = text[2:-2].strip()
     if _SEVERAL.fullmatch(text) is not None:
         letters = [sign for sign in text.replace("\\text", " ").replace("and", " ") if sign.isupper()]
         return "".join(sorted(letters)) if len(set(letters)) == len(letters) else None

@@ -193,7 +193,7 @@ def extract(
         if LETTER.search(response, end) is None:
             last = response[max(0, begin - MAX_CHARS_BESIDE) : begin].rstrip(OPENERS)
             # Most responses end with the box.
-            contradicted = last.endswith(ENDINGS) and may_contradict(last)
+            contradicted = last.endswith("=") or (last.endswith(ENDINGS) and may_contradict(last))
             return Extraction(answer, second, box=(begin, end) if contradicted else None)
         second = second or find_restated_answer(response, close) or later_statement(answer, response, end)
         return Extraction(answer, second, box=(begin, end))
@@ -216,6 +216,8 @@ def _may_be_joined(text: str, begin: int, end: int) -> bool:
         return True
     if text[end : end + 2] in _USUAL_ENDS:
         return False
+    if text.startswith(("$\\%", "$%", "$ \\%", "$ %"), end):
+        return True
     follows = text[end : end + 3].lstrip(" ")[:1]
     return follows in OPERATORS_AFTER or follows.isalpha()
 

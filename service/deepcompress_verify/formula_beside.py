@@ -14,7 +14,7 @@ MAX_CHARS = 96
 OPERATORS_BEFORE = frozenset("-+*/^_{}−0123456789")
 """The last characters before a box that may make it a part of a formula; `{` also ends `\\frac{`."""
 COMMANDS_BEFORE = ("times", "cdot", "div", "pm", "mp", "sqrt", "frac", "log", "ln", "sin", "cos", "tan")
-OPERATORS_AFTER = frozenset("-+*/^!.,\\}−×·÷≠0123456789")
+OPERATORS_AFTER = frozenset("-+*/^!.,\\}−×·÷≠%0123456789")
 """The first characters after a box that may make it a part of a formula, other than a letter."""
 _COMMAND = r"\\(?:cdot|times|div|pm|mp|sqrt|[dt]?frac|pi|ln|log|sin|cos|tan)(?![a-zA-Z])"
 _BEFORE_IN_FORMULA = re.compile(
@@ -35,6 +35,7 @@ _RELATION = re.compile(
 _END = re.compile(r"\$|\\[)\]]|\n|\\(?:text|mathrm|quad|qquad|end)(?![a-zA-Z])|\\\\|&")
 _EQUAL = re.compile(r"=|<|>|\\(?:leq?|geq?|lt|gt|approx|equiv|implies|neq?)(?![a-zA-Z])")
 _NOT_EQUAL = re.compile(r"\s*(?:\\neq?(?![a-zA-Z])|\\not\s*=|≠)")
+_PERCENT = re.compile(r"\s*\$?\s*\\?%(?![A-Za-z ]*\n)")
 _TERMS_BEFORE = re.compile(r"[-+*/\d.() −×·÷]*$")
 _TERMS_AFTER = re.compile(r"[-+*/\d.() ^−×·÷]*")
 _UNITS_OF_ONE_LETTER = frozenset("mgsLlhdKJNWVAFCTMkBR")
@@ -46,6 +47,8 @@ def second_statement(answer: str, text: str, begin: int, end: int) -> str | None
     The box begins at `begin` and ends before `end`.
     """
     before, after = text[max(0, begin - MAX_CHARS) : begin], text[end : end + MAX_CHARS]
+    if "%" not in answer and _PERCENT.match(after) is not None:
+        return f"{answer}\\%"
     if _NOT_EQUAL.match(after) is not None:
         return f"\\text{{not }} {answer}"
     if _in_formula(before):

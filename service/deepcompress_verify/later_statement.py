@@ -19,7 +19,7 @@ _VALUE = (
 )
 _ANSWER = re.compile(
     rf"(?:(?:so|thus|therefore|hence|then|and)[,:]? |{_RETRACTION})?{_RETRACTION}?"
-    r"(?:the|my|our) (?:correct |right |true |actual )?answer"
+    r"(?:the|my|our) (?:correct |right |true |actual |exact |real )?answer"
     rf" (?:is|should be|must be|would be|should have been)(?: actually)?:? {_VALUE}",
     re.IGNORECASE,
 )
@@ -28,16 +28,23 @@ _INSTEAD = re.compile(
     rf"(?: actually)? ?{_VALUE}",
     re.IGNORECASE,
 )
+_SHOULD = re.compile(
+    rf"(?:it|that|this) should (?:actually |really )?(?:be|have been):? {_VALUE}"
+    rf"|.{{0,80}}\bbut the (?:exact|actual|true|real|correct) (?:answer|value) is {_VALUE.replace('value', 'other')}",
+    re.IGNORECASE,
+)
 _WITHDRAWN = re.compile(
     rf"{_RETRACTION}{{0,2}}(?:that|this|it)(?:['’]s| is| was)(?: [a-z]+ly)?"
-    r" (?:not (?:right|correct|true)|wrong|incorrect|a mistake)\b",
+    r" (?:not (?:right|correct|true)|wrong|incorrect|a mistake)\b"
+    rf"|{_RETRACTION}{{0,2}}I(?:['’]ve| have)? (?:made an? (?:[a-z]+ )?(?:error|mistake)"
+    r"|(?:forgot|miscounted|misread|miscalculated|misinterpreted|double-counted|overcounted|undercounted)\b)",
     re.IGNORECASE,
 )
 _WORDS = (
     "nswer", "rong", "orrect", "ait", "ctually", "orry", "ops", "meant", "Rather", "rather", "istake", "No", "no,",
     "But", "but",
     "mm", "that",
-    "right",
+    "right", "should", "rror", " I ",
 )  # fmt: skip
 """Parts of the words without which no sentence counts."""
 _CLOSERS = " $*\\)]}.,\n`"
@@ -61,8 +68,8 @@ def later_statement(answer: str, text: str, end: int) -> str | None:
         if first and _WITHDRAWN.match(sentence) is not None:
             return f"\\text{{not }} {answer}"
         first = False
-        match = _ANSWER.fullmatch(sentence) or _INSTEAD.fullmatch(sentence)
+        match = _ANSWER.fullmatch(sentence) or _INSTEAD.fullmatch(sentence) or _SHOULD.fullmatch(sentence)
         if match is not None:
-            value = match["value"].strip("$").removeprefix("\\(").removesuffix("\\)").strip(" .,")
+            value = next(filter(None, match.groups())).strip("$").removeprefix("\\(").removesuffix("\\)").strip(" .,")
             found = value if _NUMERAL.search(value) or len(value.strip("()")) == 1 or "\\" in value else found
     return found

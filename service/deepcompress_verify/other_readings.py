@@ -10,10 +10,10 @@ import re
 from typing import NamedTuple
 
 from deepcompress_verify.compare.fast_path import number, strip_typesetting
-from deepcompress_verify.compare.forms import Facts
+from deepcompress_verify.compare.forms import Facts, rewrite
 from deepcompress_verify.reader import read
 from deepcompress_verify.reader.numerals import Commas
-from deepcompress_verify.tree import Apply, List, Node, Quantity, Set, Tuple, Unreadable, walk
+from deepcompress_verify.tree import Apply, Call, List, Node, Pow, Quantity, Set, Sym, Tuple, Unreadable, walk
 
 _SEVERAL = (List, Set, Tuple)
 _GROUP_OF_ZEROS = re.compile(r",0[0-9][0-9](?![0-9])")
@@ -29,7 +29,7 @@ class Side(NamedTuple):
 
 def other_readings(gold: Side, answer: Side, gold_has_decimals: bool) -> list[tuple[Node, Node]]:
     """Return further pairs of trees to compare."""
-    result = _with_plain_units(gold, answer) + _with_products(gold, answer)
+    result = _with_plain_units(gold, answer) + _with_products(gold, answer) + _with_choices(gold, answer)
     if isinstance(gold.tree, _SEVERAL) == isinstance(answer.tree, _SEVERAL):
         return result
     for side, other in ((gold, answer), (answer, gold)):
@@ -78,6 +78,30 @@ def _with_products(gold: Side, answer: Side) -> list[tuple[Node, Node]]:
     if isinstance(reread, Unreadable) or reread == applied.tree:
         return []
     return [(reread, answer.tree) if applied is gold else (gold.tree, reread)]
+
+
+def _with_choices(gold: Side, answer: Side) -> list[tuple[Node, Node]]:
+    """Return the pair with C_n^k and A_n^k as numbers of choices, if the other side has no such letter."""
+    counted = [any(name.startswith(_CHOICES) for name in side.facts.names) for side in (gold, answer)]
+    if counted[0] == counted[1]:
+        return []
+    other = answer if counted[0] else gold
+    if any(name.startswith(("A", "C", "P")) for name in other.facts.names):
+        return []
+    reread = rewrite((gold if counted[0] else answer).tree, _as_choice)
+    return [(reread, answer.tree) if counted[0] else (gold.tree, reread)]
+
+
+_CHOICES = ("A_", "C_", "P_")
+
+
+def _as_choice(node: Node) -> Node | None:
+    if not isinstance(node, Pow) or not isinstance(node.base, Sym) or not node.base.name.startswith(_CHOICES):
+        return None
+    number = read(node.base.name[2:])
+    if isinstance(number, Unreadable):
+        return None
+    return Call("binom" if node.base.name[0] == "C" else "perm", (number, node.exponent))
 
 
 def _may_be_decimal(text: str, is_gold: bool, gold_has_decimals: bool) -> bool:

@@ -17,7 +17,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from deepcompress_verify.hedges import DENIALS, HEDGES, hedged, restricts, words_of
+from deepcompress_verify.marks import without_marks
 from deepcompress_verify.masking import mask, part
+from deepcompress_verify.named_values import (
+    begin_of_thing,
+    chinese_subject,
+    end_of_count,
+    is_method,
+    spelled_count,
+    where_attained,
+)
 from deepcompress_verify.reader.words import DENIALS as NO_UNITS
 from deepcompress_verify.reader.words import (
     DIRECTIONS,
@@ -40,20 +49,11 @@ _SUBJECT_DENIALS = (
     | frozenset(
         "other than less more half twice double triple opposite inverse reciprocal complement bound bounds estimate "
         "if one another some any candidate option fake bad discarded rejected previous earlier naive answers minus "
-        "negative every only or upper lower because since thought hundred thousand million percent".split()
+        "negative every only or upper lower because since thought hundred thousand million percent "
+        "suppose supposing assume assuming".split()
     )
 )
 """Words that make the subject of a statement something else than the answer."""
-_MARKS = (
-    "\\checkmark", "\\blacksquare", "\\square", "\\Box", "\\qed", "\\qedhere", "\\quad", "\\qquad", "\\,", "\\;",
-    "\\!", "\\ ", "\\nonumber", "\\text{Q.E.D.}", "\\text{QED}", "Q.E.D.", "QED",
-    "✓", "✔", "✅", "☑", "∎", "■", "□", "◻", "◼", "▪", "🎉", "\ufe0f", "~", "!",
-)  # fmt: skip
-"""Marks without a meaning at the end of an answer."""
-_LEADING = ("\\therefore", "\\implies", "\\Rightarrow", "\\Longrightarrow", "\\displaystyle", "∴", "⇒", "⟹")
-"""Marks without a meaning at the beginning of an answer."""
-_TAG = re.compile(r"\\(?:tag\*?|label)\s*\{[^{}]{0,32}\}$")
-_TEXT_MARK = re.compile(r"\\(?:text|mathrm)\s*\{\s*[✓✔✅☑∎■□◻◼▪]\s*\}$")
 _ABOUT = r"(?:approximately|approx\.?|about|roughly|around|nearly|\\approx|≈|\\simeq|~)"
 _NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?"
 _APPROXIMATION = re.compile(
@@ -80,6 +80,7 @@ _VERBS = frozenset(
 _PREDICATE = re.compile(
     r"\s+is\s+(?:the|my|our)\s+(?:final\s+|correct\s+|right\s+|only\s+|unique\s+)?(?:possible\s+)?"
     r"(?:answer|result|solution|root|value|option|choice)\s*$|\s+only\s*$|,?\s+exactly\s*$"
+    r"|(?<=[a-z])\s+(?:(?:is|are)\s+(?:left|needed|required|remaining)|remain)\s*$"
 )
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 _OPERATORS = frozenset("+*/^|[]")
@@ -164,7 +165,7 @@ def _is_formula(answer: str) -> bool:
 
 def _steps(answer: str) -> Iterator[Reduction]:
     """Yield the answer with one remark removed, by each rule that applies."""
-    unmarked = _without_marks(answer)
+    unmarked = without_marks(answer)
     if unmarked != answer:
         yield Reduction(unmarked)
         answer = unmarked
@@ -173,60 +174,6 @@ def _steps(answer: str) -> Iterator[Reduction]:
         return
     for rule in _RULES:
         yield from rule(answer, masked)
-
-
-def _without_marks(answer: str) -> str:
-    text = answer.strip()
-    while True:
-        before = text
-        if text.endswith(_MARKS):
-            for mark in _MARKS:
-                if text.endswith(mark) and not (mark == "!" and _SPACES.sub("", text[:-1])[-1:] in _FACTORIAL):
-                    text = text[: -len(mark)].rstrip()
-        if text.startswith(_LEADING):
-            for mark in _LEADING:
-                if text.startswith(mark) and not text[len(mark) : len(mark) + 1].isalpha():
-                    text = text[len(mark) :].lstrip()
-        if text.endswith("}"):
-            text = _TEXT_MARK.sub("", _TAG.sub("", text)).rstrip()
-        if text.endswith("\\") and not text.endswith("\\\\"):  # the space of "\\ " is gone
-            text = text[:-1].rstrip()
-        if text.endswith(".") and not text.endswith(".."):
-            text = text[:-1].rstrip()
-        if text.startswith("**") and text.endswith("**") and text.count("**") == 2:
-            text = text[2:-2].strip()
-        if text.startswith("{") and text.endswith("}"):
-            text = _without_braces(text)
-        if text == before:
-            return text
-
-
-def _without_braces(text: str) -> str:
-    """Return the text inside of braces around it, unless it is a list: {1, 2} may be a set."""
-    level = brackets = 0
-    listed = False
-    for index, char in enumerate(text):
-        if char in "{}":
-            level += 1 if char == "{" else -1
-            if level == 0 and index < len(text) - 1:
-                return text
-        elif char in "()":
-            brackets = max(0, brackets + (1 if char == "(" else -1))
-        elif level == 1 and brackets == 0 and char in ",;":
-            listed = True
-    if level or text[-2] == "\\" or (listed and _IN_ORDER.search(text) is None):
-        return text
-    return text[1:-1].strip()
-
-
-_IN_ORDER = re.compile(
-    r"respectively|\bthen\b|\bor\b|otherwise|\bif\b|\bwhen\b|\bfor\b|(?:^\{|[\s,;])\(?[a-h1-9i]\)", re.IGNORECASE
-)
-"""Words and labels of a list whose items have an order, or are cases."""
-
-_SPACES = re.compile(r"(?:\\[ ,;:!]|\\q?quad|[\s~])+$")
-_FACTORIAL = frozenset("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ)}]!")
-"""An exclamation mark after one of these may be a factorial."""
 
 
 def _in_brackets(answer: str, masked: str) -> Iterator[Reduction]:
@@ -247,7 +194,18 @@ def _in_brackets(answer: str, masked: str) -> Iterator[Reduction]:
     if approximation is not None and _has_digit(approximation[1]) and _counted(approximation[2], masked[:begin]):
         yield Reduction(value, approximations=(_plain_number(approximation[1]),))
         return
+    if (
+        len(content) > 1
+        and known_unit(content) is not None
+        and _has_digit(value)
+        and _LAST_WORD.search(masked[:begin]) is None
+    ):
+        yield Reduction(f"{value} \\text{{ {content}}}")
+        return
     if content.lower() in _WITHOUT_VALUE:
+        yield Reduction(value)
+        return
+    if is_method(content) and not hedged(content) and DENIALS.isdisjoint(words_of(content)):
         yield Reduction(value)
         return
     reason = re.match(r"(?:because|since)\s", content)
@@ -375,7 +333,8 @@ def _without_subject(answer: str, masked: str, last: re.Match[str]) -> Iterator[
     if not _neutral_subject(head, masked[last.start() : last.end()].strip()):
         return
     rest = words_of(masked[last.end() :][:40])[:1]
-    if rest and (rest[0] in DENIALS or rest[0] in HEDGES):
+    stated = words_of(masked[last.end() :])
+    if rest and (rest[0] in DENIALS or rest[0] in HEDGES) and stated not in (["false"], ["impossible"]):
         return  # "is not 5"
     if rest and any(word != rest[0] and word.endswith(rest[0]) for word in words_of(head)[-1:]):
         return  # "unbounded = bounded"
@@ -416,6 +375,20 @@ def _embedded(head: str) -> bool:
     )
 
 
+def _of_things(answer: str, masked: str) -> Iterator[Reduction]:
+    """Remove what a value is of: "four solutions", "3 values of n", "the point (2, -3)", "12, attained at x = 3"."""
+    if (count := spelled_count(masked)) is not None:
+        yield Reduction(count)
+    if end := end_of_count(masked):
+        yield Reduction(part(answer, masked, 0, end))
+    if begin := begin_of_thing(masked):
+        named = frozenset(words_of(masked[:begin])) - _GENERAL
+        yield Reduction(part(answer, masked, begin, len(answer)), subject=named)
+    place = where_attained(masked)
+    if place is not None and not hedged(masked[place[1] :]):
+        yield Reduction(part(answer, masked, 0, place[0]))
+
+
 def _prefix(answer: str, masked: str) -> Iterator[Reduction]:
     """Remove "Answer:" before the value."""
     match = _PREFIX.match(masked)
@@ -432,15 +405,11 @@ def _named_point(_answer: str, masked: str) -> Iterator[Reduction]:
 
 def _chinese_subject(_answer: str, masked: str) -> Iterator[Reduction]:
     """Remove what is asked for before its value: 最小值为7, 共7种."""
-    match = None if masked.isascii() else _CHINESE.match(masked)
-    if match is not None and masked[match.end() :].strip():
-        yield Reduction(masked[match.end() :], subject=frozenset(filter(None, (match["name"],))))
+    found = None if masked.isascii() else chinese_subject(masked)
+    if found is not None:
+        yield Reduction(masked[found[0] :], subject=frozenset(filter(None, (found[1],))))
 
 
-_CHINESE = re.compile(
-    r"^\s*(?:所以|因此|故|则)?(?:(?:所求的?|正确)?(?P<name>答案|结果|值|最大值|最小值|面积|体积|周长|概率|个数|总数|和|距离|长度|系数|斜率|半径)"
-    r"(?:为|是|等于)\s*|(?:一?共有?)\s*(?=[-\d]))"
-)
 _POINT = re.compile(r"^\s*[ABD-Z](?:_\d|')?\s*((?:\\left\s*)?\([^()]+,[^()]+\))\s*\.?$")
 _PREFIX = re.compile(
     r"^\s*(?:both\s+(?=[^,]+\sand\s)|(?:thus|hence|so|therefore|then)\s*,\s*|(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|ans)\s*[:.]\s*)(?=\S)",
@@ -481,7 +450,7 @@ def _yes_or_no(_answer: str, masked: str) -> Iterator[Reduction]:
         not words
         or (len(words) == 1 and words[0] not in _EMPHASIS)
         or hedged(rest)
-        or not _STATEMENTS.isdisjoint(words)
+        or not _STATEMENTS.isdisjoint(words[:1] + [word for word in words if word != "no"])
     ):
         return
     denied = not DENIALS.isdisjoint(words) or any(word.endswith("nt") and word in DENIALS for word in words)
@@ -494,5 +463,5 @@ def _yes_or_no(_answer: str, masked: str) -> Iterator[Reduction]:
 
 _RULES = (
     _prefix, _named_point, _chinese_subject, _direction, _in_brackets, _approximation, _claim, _reason, _subject,
-    _yes_or_no,
+    _yes_or_no, _of_things,
 )  # fmt: skip

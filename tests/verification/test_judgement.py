@@ -41,6 +41,7 @@ def correct(gold: str, answer: str) -> bool:
         *pairs("stranger.txt"),
         *pairs("claims.txt"),
         *pairs("unseen.txt"),
+        *pairs("rollouts.txt"),
     ],
 )
 def test_judgement(gold: str, answer: str, right: bool, symmetric: bool) -> None:

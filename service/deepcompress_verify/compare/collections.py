@@ -172,7 +172,7 @@ def _as_vector_or_matrix(
     node: Node, rows: list[tuple[Node, ...]], context: ComparisonContext
 ) -> list[tuple[Node, ...]] | None:
     """Return the rows of 2i - j next to a column vector, or of I next to a matrix; None for anything else."""
-    result = identity(node, rows)
+    result = identity(node, rows, context)
     if result is not None:
         return result
     parts = components(node, _as_row(rows)[0], context) if len(rows) == 1 or len(rows[0]) == 1 else None
@@ -210,7 +210,7 @@ def _tuple_and_list(gold: Node, answer: Node, context: ComparisonContext) -> boo
     if len(one.items) != len(two.items):
         context.record("structure", f"{len(one.items)} items against {len(two.items)}")
         return False
-    values = tuple(_value_of(item) for item in two.items)
+    values = tuple(_value_of(item) for item in _in_alphabetical_order(two.items))
     return in_order(one.items, values, context) if one is gold else in_order(values, one.items, context)
 
 
@@ -219,6 +219,27 @@ def _value_of(node: Node) -> Node:
     if isinstance(node, Rel) and node.ops == ("=",) and is_name(node.terms[0]) and node.modulus is None:
         return node.terms[1]
     return node
+
+
+def _in_alphabetical_order(items: tuple[Node, ...]) -> tuple[Node, ...]:
+    """Return y = 2, x = 1 as x = 1, y = 2: coordinates, and the numbers a to d, have the order of their names."""
+    heads = [_head(item) for item in items]
+    ordered = any(letters.issuperset(heads) for letters in _ORDERED) and len(set(heads)) == len(heads)
+    return tuple(sorted(items, key=_head)) if ordered else items
+
+
+def coordinates(reading: EqualityChain) -> Node | None:
+    """Return the value of (y, x) = (1, 2) in the order of the coordinates, (2, 1); other values as they are."""
+    value, name = reading.value, reading.names[0] if len(reading.names) == 1 else None
+    if not isinstance(name, Tuple) or not isinstance(value, Tuple) or len(name.items) != len(value.items):
+        return value
+    pairs = tuple(Rel(pair, ("=",)) for pair in zip(name.items, value.items, strict=True))
+    if not _ORDERED[0].issuperset(map(_head, pairs)):
+        return value
+    return Tuple(tuple(_value_of(item) for item in _in_alphabetical_order(pairs)), value.left, value.right)
+
+
+_ORDERED = (frozenset("xyz"), frozenset("abcd"))
 
 
 def _named(items: tuple[Node, ...]) -> bool:

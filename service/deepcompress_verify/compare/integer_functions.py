@@ -13,6 +13,7 @@ from math import gcd, lcm
 from flint import fmpq
 
 from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
+from deepcompress_verify.compare.exact import rational
 from deepcompress_verify.compare.forms import indexed_by, rewrite, substitute, symbols
 from deepcompress_verify.compare.polynomials import Fractions, equal_fractions, standard_form
 from deepcompress_verify.compare.residues import MAX_RESIDUES
@@ -429,6 +430,18 @@ def proves_sum(one: Node, other: Node, context: ComparisonContext) -> bool:
     base = substitute(one.body, {one.var: Num(low)})
     left, right = reduced(other, context, []), reduced(after, context, [])
     try:
-        return equal_fractions(left, right, context) and equal_fractions(substitute(other, first), base, context)
+        return equal_fractions(left, right, context) and _same_value(substitute(other, first), base, context)
     except (InconclusiveError, UndefinedValueError):
         return False
+
+
+def _same_value(one: Node, two: Node, context: ComparisonContext) -> bool:
+    """Return True for equal numbers, such as 1! and 1, or equal rational functions.
+
+    Raises:
+        InconclusiveError: They are neither.
+        UndefinedValueError: One has no value.
+    """
+    if symbols(one) or symbols(two):
+        return equal_fractions(one, two, context)
+    return bool(rational(one, context) == rational(two, context))

@@ -16,7 +16,9 @@ from deepcompress_verify.compare.families import CONSTANTS, as_family, root_of_s
 from deepcompress_verify.compare.forms import has, rename, rewrite, symbols
 from deepcompress_verify.compare.fractional import compare_braces
 from deepcompress_verify.compare.integer_families import same_integer_family, same_renamed_family
+from deepcompress_verify.compare.integer_sets import compare_integers
 from deepcompress_verify.compare.items import COLLECTIONS, distinct, has_no_value, same_items
+from deepcompress_verify.compare.ranges import narrows, stated_range
 from deepcompress_verify.compare.ratios_and_times import compare_numerals, compare_ratios
 from deepcompress_verify.compare.regions import is_region
 from deepcompress_verify.compare.relations import has_omission, is_sum_with_dots
@@ -25,7 +27,6 @@ from deepcompress_verify.compare.scalars import equal
 from deepcompress_verify.compare.statements import compare_regions, compare_relations
 from deepcompress_verify.compare.text import equal_text, same_integers
 from deepcompress_verify.hedges import HEDGES
-from deepcompress_verify.reader import read
 from deepcompress_verify.reader.words import DENIALS, QUALIFIERS
 from deepcompress_verify.tree import (
     Add,
@@ -136,6 +137,9 @@ def _qualified(gold: Node, answer: Node, context: ComparisonContext) -> bool | N
             if _claims(node):
                 context.record("text", "another statement beside the value")
                 return False
+            if node is answer and narrows(gold, node, context):
+                context.record("text", "a formula for fewer values than that of the gold")
+                return False
     left, right = _parameter(gold), _parameter(answer)
     before = after = ""
     if isinstance(gold, Qualified):
@@ -221,22 +225,11 @@ def _domains_differ(
     gold: str, answer: str, left: tuple[str, str] | None, right: tuple[str, str] | None, context: ComparisonContext
 ) -> bool:
     """Return True if both conditions state a range of the variable, and the ranges differ."""
-    one, two = _range(gold), _range(answer)
+    one, two = stated_range(gold), stated_range(answer)
     if one is not None and two is not None:
         return context.judge(one, two) is False
     declared = right if two is None else left
     return (one is None) != (two is None) and declared is not None and declared[1] == "Z"
-
-
-def _range(condition: str) -> Node | None:
-    """Return the inequality in a condition: "for all x > 0"."""
-    if "<" not in condition and ">" not in condition:
-        return None
-    words = condition.split()
-    while words and len(words[0]) > 1 and words[0].isalpha():
-        del words[0]
-    result = read(" ".join(words))
-    return result if isinstance(result, Rel) else None
 
 
 def _parameter(node: Node) -> tuple[str, str] | None:
@@ -485,6 +478,7 @@ _SCALAR = frozenset((Num, Const, Sym, Add, Neg, Mul, Div, Pow, Call, Apply, BigO
 
 Rule = Callable[[Node, Node, ComparisonContext], "bool | NotApplicable | None"]
 _RULES: tuple[Rule, ...] = (
-    _families, _qualified, _choices, _plus_minus, _texts, _omissions, compare_piecewise, compare_braces,
-    compare_regions, compare_relations, evaluate_matrices, compare_collections, compare_ratios, compare_numerals,
+    compare_integers, _families, _qualified, _choices, _plus_minus, _texts, _omissions, compare_piecewise,
+    compare_braces, compare_regions, compare_relations, evaluate_matrices, compare_collections, compare_ratios,
+    compare_numerals,
 )  # fmt: skip

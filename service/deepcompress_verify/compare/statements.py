@@ -1,10 +1,12 @@
 """Comparison of statements: inequalities and sets of reals, equations, assignments, chains."""
 
+# ruff: noqa: SIM905 (vocabularies read better as lines of words)
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from deepcompress_verify.compare import units
+from deepcompress_verify.compare.collections import coordinates
 from deepcompress_verify.compare.context import NOT_APPLICABLE, ComparisonContext, InconclusiveError, NotApplicable
 from deepcompress_verify.compare.families import same_constants
 from deepcompress_verify.compare.forms import canon, symbols
@@ -25,7 +27,7 @@ from deepcompress_verify.compare.relations import (
     solved_by,
 )
 from deepcompress_verify.compare.rounding import within_rounding
-from deepcompress_verify.reader.words import DIRECTIONS, SAME_DIRECTIONS
+from deepcompress_verify.reader.words import COUNTS, DIRECTIONS, NUMBERS, SAME_DIRECTIONS, VALUES, is_variable
 from deepcompress_verify.tree import (
     Apply,
     BigOp,
@@ -35,6 +37,7 @@ from deepcompress_verify.tree import (
     Neg,
     Node,
     Num,
+    Quantity,
     Ratio,
     Rel,
     Set,
@@ -46,7 +49,10 @@ from deepcompress_verify.tree import (
 )
 
 _COORDINATES = frozenset("xyz")
-_DENYING = frozenset(["not", "no", "never", "wrong", "incorrect", "non", "isnt", "isn't"])
+_DENYING = frozenset(
+    "not no never wrong incorrect non isnt isn't if unless except maybe perhaps possibly probably guess suppose "
+    "assume assuming supposing let say previously".split()
+)
 _LETTERS = frozenset("ABCDEFGHIJ")
 
 _SYMMETRIC = frozenset(("=", "==", "~", "<=>", "sim", "perp", "parallel", "not==", "not~", "notparallel", "notsim"))
@@ -60,6 +66,9 @@ def compare_regions(gold: Node, answer: Node, context: ComparisonContext) -> boo
         return NOT_APPLICABLE
     if isinstance(gold, Tuple) and isinstance(answer, Tuple):
         return NOT_APPLICABLE
+    listed = _listed(gold), _listed(answer)
+    if listed != (gold, answer):
+        return context.judge(*listed)
     reader = Regions(context)
     try:
         left = reader.normal(reader.read(gold))
@@ -80,6 +89,15 @@ def compare_regions(gold: Node, answer: Node, context: ComparisonContext) -> boo
     except InconclusiveError:
         pass
     return _other_regions(gold, answer, context)
+
+
+def _listed(node: Node) -> Node:
+    """Return a union of listed sets with letters as one set: {a} and {b} are {a, b}."""
+    if not isinstance(node, SetOp) or node.op != "union" or not symbols(node):
+        return node
+    items = [item for part in node.args if isinstance(part, Set) for item in part.items]
+    known = all(isinstance(part, Set) for part in node.args) and Sym("...") not in items
+    return Set(tuple(distinct(items))) if known else node
 
 
 def _other_regions(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
@@ -189,11 +207,24 @@ def compare_relations(gold: Node, answer: Node, context: ComparisonContext) -> b
     if _other_direction(left, answer) or _other_direction(right, gold):
         context.record("relation", "a name that is another direction")
         return False
+    if left is not None and isinstance(answer, Quantity) and _counts_values(left, answer.unit):
+        context.record("relation", "a variable and a number of its values")
+        return False
     result = _compare_chains(gold, answer, left, right, context)
     if result and any(side is not None and side.open for side in (left, right)):
         context.open_reason = "a chain with a member that no exact tier can work out"
         return None
     return result
+
+
+def _counts_values(gold: EqualityChain, unit: str) -> bool:
+    """Return True for "2 solutions" against x = 2: a number of values is no value of the variable."""
+    if not unit.startswith("?") or len(gold.names) != 1:
+        return False
+    name = gold.names[0]
+    letter = name.name.partition("_")[0] if isinstance(name, (Sym, Apply)) else ""
+    noun = unit.split()[-1].lstrip("?")
+    return is_variable(letter) and (noun in VALUES or (noun in NUMBERS and letter not in COUNTS))
 
 
 def _other_direction(side: EqualityChain | None, other: Node) -> bool:
@@ -356,6 +387,9 @@ def _relation_and_value(
         ):
             context.record("relation", "a class of residues, and a number that is no residue")
             return False
+        if not gold_side and isinstance(other, Num) and symbols(relation.modulus):
+            context.record("relation", "a class of an unknown modulus, and a number")
+            return False
         return compare(relation.terms[-1]) if len(relation.terms) == 2 else compare(relation.terms[0])
     if relation.ops == ("in",):
         return compare(relation.terms[1])
@@ -364,7 +398,7 @@ def _relation_and_value(
         if isinstance(other, Tuple) and several and len(other.items) == len(reading.names):
             # x = y = z = 1 is (1, 1, 1)
             return compare(Tuple((reading.value,) * len(reading.names)))
-        result = compare(reading.value)
+        result = compare(reading.value if gold_side else coordinates(reading) or reading.value)
         if result is not False or not reading.names:
             return result
     if reading is None and (identity := _value_of_identity(relation, context)) is not None:

@@ -42,6 +42,8 @@ def words_of(node: Node) -> str | None:
     if isinstance(node, Sym):
         name = node.name.lower()
         return PHRASES.get(name, name) if name.replace(" ", "").isalpha() else None
+    if isinstance(node, (Add, Mul)):
+        return next(filter(None, (_parity(node, Rel((Sym(name), Const("Z")), ("in",))) for name in "kmn")), None)
     if isinstance(node, Const):
         return _NAMED.get(node.name)
     if isinstance(node, List):
@@ -98,6 +100,9 @@ def _integers(node: Node) -> str | None:
         if not (isinstance(two, Rel) and two.ops == ("in",)):
             return None
         node = Qualified(one, f"{_name(two.terms[0])} in {_name(two.terms[1])}")
+    if isinstance(node, Qualified) and isinstance(node.value, (Mul, Add)):
+        words = node.condition.split()
+        return _parity(node.value, Rel((Sym(words[0]), Const("Z")), ("in",))) if words[1:] == ["in", "Z"] else None
     if isinstance(node, Qualified) and isinstance(node.value, Rel) and len(node.value.terms) == 2:
         value = node.value
         if value.ops == ("in",) and _name(value.terms[1]) == "Z":
@@ -137,7 +142,25 @@ def equal_text(gold: Node, answer: Node) -> bool:
     one, two = words_of(gold), words_of(answer)
     if one is None or two is None:
         return False
-    return _key(one) == _key(two)
+    return _key(one) == _key(two) or (
+        _head(one) != _head(two) and _key(_without_head(one)) == _key(_without_head(two))
+    )
+
+
+def _head(words: str) -> str:
+    """Return the noun that a phrase describes: triangle in "isosceles triangle"; "" without one."""
+    described, _, head = words.rpartition(" ")
+    known = head in _HEADS and described.replace(" ", "").isalpha()
+    return head if known and described.split()[-1] not in _DETERMINERS else ""
+
+
+def _without_head(words: str) -> str:
+    head = _head(words)
+    return words.removesuffix(f" {head}") if head else words
+
+
+_HEADS = frozenset("triangle quadrilateral function series sequence integral matrix".split())
+_DETERMINERS = frozenset("no not non yes none any all every some each this that one another or and nor".split())
 
 
 def _key(words: str) -> str:

@@ -171,10 +171,14 @@ def pairs(gold: Node, answer: Node) -> list[tuple[Node, Node]] | None:
         unit = unit_g or unit_a
         result = [(g, a)]
         if unit == "percent":
+            if unit_a and _is_below_one(g):
+                result = []  # 0.25% is no 1/4
             result.append((Div(g, Num(100)), a) if unit_g else (g, Div(a, Num(100))))
         elif unit == "degree":
             turned = Mul((g if unit_g else a, Div(Const("pi"), Num(180))))
             bare = a if unit_g else g
+            if has_constant(bare, "pi"):
+                result = []  # the value in radians
             if has_constant(bare, "pi") or any(isinstance(n, Call) and n.name in _ANGLES for n in walk(bare)):
                 result.append((turned, bare) if unit_g else (bare, turned))
         return result
@@ -195,6 +199,13 @@ def pairs(gold: Node, answer: Node) -> list[tuple[Node, Node]] | None:
     if first[0] == second[0]:
         return [(g, a)]
     return [(Mul((g, _number(first[0]))), Mul((a, _number(second[0]))))]
+
+
+def _is_below_one(node: Node) -> bool:
+    """Return True for a fraction or a decimal between 0 and 1, which is a part of a whole and no percentage."""
+    if isinstance(node, Div) and isinstance(node.top, Num) and isinstance(node.bottom, Num):
+        return 0 < node.top.p * node.bottom.q < node.bottom.p * node.top.q
+    return isinstance(node, Num) and 0 < node.p < node.q
 
 
 def _power(unit: str) -> str:

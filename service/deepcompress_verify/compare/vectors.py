@@ -30,11 +30,16 @@ def components(node: Node, other: tuple[Node, ...], context: ComparisonContext) 
     return tuple(result) if equal(plain, combination, context) is True else None
 
 
-def identity(node: Node, rows: list[tuple[Node, ...]]) -> list[tuple[Node, ...]] | None:
-    """Return the rows of the identity matrix of the other side's size if the node is I or I_n of that size, else
+def identity(node: Node, rows: list[tuple[Node, ...]], context: ComparisonContext) -> list[tuple[Node, ...]] | None:
+    """Return the rows of a multiple of the identity matrix of the other side's size, I, 2I or I_n of that size, else
     None.
     """
     size = len(rows)
-    if not isinstance(node, Sym) or node.name not in ("I", f"I_{size}") or any(len(row) != size for row in rows):
+    names = {"I", f"I_{size}"} & context.facts(node).names
+    if len(names) != 1 or any(len(row) != size for row in rows) or not _SCALAR.issuperset(context.facts(node).kinds):
         return None
-    return [tuple(Num(int(i == j)) for j in range(size)) for i in range(size)]
+    (name,) = names
+    scale = substitute(node, {name: Num(1)})
+    if not isinstance(node, Sym) and equal(node, Mul((scale, Sym(name))), context) is not True:
+        return None
+    return [tuple(scale if i == j else Num(0) for j in range(size)) for i in range(size)]

@@ -11,6 +11,7 @@ from deepcompress_verify.tree import (
     Const,
     Div,
     List,
+    Mul,
     Neg,
     Node,
     Num,
@@ -41,8 +42,12 @@ def gathered(items: list[Node], word: str) -> Node:
             return Qualified(gathered(items[:-1], word), f"{name} in {domain}")
     if len(items) == 1:
         return items[0]
-    if (bounds := _domain(items)) is not None:
-        return Qualified(gathered(items[:-1], word), bounds)
+    bounds: list[str] = []
+    while len(items) > 1 and (bound := _domain([*items[: _end_of_value(items)], items[-1]])) is not None:
+        bounds.insert(0, bound)
+        items = items[:-1]
+    if bounds:
+        return Qualified(gathered(items, word), " , ".join(bounds))
     first = items[0]
     if isinstance(first, Rel) and first.ops == ("!=",) and not any(isinstance(i, (Rel, Text)) for i in items[1:]):
         # x ≠ 0, 1 excludes both
@@ -60,6 +65,14 @@ def gathered(items: list[Node], word: str) -> Node:
     return List(tuple(items), "or" if word == "or" else "and" if word == "and" else "")
 
 
+def _end_of_value(items: list[Node]) -> int:
+    """Return the number of items before the last inequalities: 1 for sqrt(x)/(x - 1), x > 0, x != 1."""
+    end = len(items) - 1
+    while end > 1 and (last := items[end - 1]) and isinstance(last, Rel) and _ORDER.issuperset(last.ops) and last.ops:
+        end -= 1
+    return end
+
+
 def _domain(items: list[Node]) -> str | None:
     """Return the domain of a formula, written after it: "2^n - 1, n >= 1", "f(x) = 1/x, 0 < x < 1".
 
@@ -75,28 +88,40 @@ def _domain(items: list[Node]) -> str | None:
         last = Rel((span.items[0], last.terms[0], span.items[1]), closed)
     if not _ORDER.issuperset(last.ops):
         return None
-    names = [t.name for t in last.terms if isinstance(t, Sym) and t.name]
-    ends = [_plain(t) for t in last.terms if not isinstance(t, Sym)]
-    if len(names) != 1 or len(names) + len(ends) != len(last.terms) or None in ends:
+    terms = last.terms
+    names = [t.name for t in (terms[1:2] if len(terms) == 3 else terms) if isinstance(t, Sym) and t.name]
+    ends = [_plain(t) for t in terms if t != Sym(names[0])] if names else []
+    if len(names) != 1 or len(ends) != len(terms) - 1 or None in ends:
         return None
     for item in items[:-1]:
         value: Node = item
+        named = isinstance(item, Rel) and isinstance(item.terms[0], Apply)
         if isinstance(item, Rel):
             if item.ops != ("=",) or not isinstance(item.terms[0], (Sym, Apply)) or item.terms[0] == Sym(names[0]):
                 return None
             value = item.terms[1]
-        if isinstance(value, (Sym, Rel, Text)) or all(n != Sym(names[0]) for n in walk(value)):
+        if (isinstance(value, Sym) and not named) or isinstance(value, (Rel, Text)):
             return None
-    parts = [t.name if isinstance(t, Sym) else _plain(t) or "" for t in last.terms]
+        if all(n != Sym(names[0]) for n in walk(value)):
+            return None
+    parts = [t.name if t == Sym(names[0]) else _plain(t) or "" for t in terms]
     return " ".join(part for pair in zip_longest(parts, last.ops, fillvalue="") for part in pair).strip()
 
 
 def _plain(node: Node) -> str | None:
-    """Return an end of a domain as text: a number or pi, with a sign, or a fraction."""
+    """Return an end of a domain as text: a number, a letter or pi, with a sign, a multiple or a fraction."""
     if isinstance(node, Num):
         return str(node.p) if node.q == 1 else f"{node.p}/{node.q}"
+    if isinstance(node, Sym):
+        return node.name if len(node.name) == 1 else None
+    if isinstance(node, Mul):
+        factors = [_plain(factor) for factor in node.factors]
+        return None if None in factors else "*".join(factor or "" for factor in factors)
     if isinstance(node, Const):
         return node.name if node.name in ("pi", "e", "oo") else None
+    if isinstance(node, Add):
+        terms = [_plain(term) for term in node.terms]
+        return None if None in terms else "+".join(term or "" for term in terms)
     if isinstance(node, Neg):
         inner = _plain(node.arg)
         return None if inner is None else f"-{inner}"

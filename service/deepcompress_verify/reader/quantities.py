@@ -201,6 +201,8 @@ def _unit(s: Stream, one: bool = False) -> str | None:
             if lower == "of" and marks and s.peek(1).value.lower() in DIRECTIONS:
                 s.position += 1
                 continue
+            if lower in ("below", "above") and s.peek(1).value.lower() == "zero":
+                break
             if lower in DIRECTIONS:
                 marks.append(SAME_DIRECTIONS.get(lower, lower))
                 s.position += 1

@@ -16,7 +16,8 @@ def may_hold_spelling(text: str) -> bool:
         return True
     lower = text.lower()  # a chain of "in" takes a third of the time of a loop or a pattern
     words = "and" in lower or "out of" in lower or "minus" in lower or "negative" in lower
-    return words or "rem" in lower or "base" in lower
+    words = words or "rem" in lower or "base" in lower or "const" in lower or " in " in lower
+    return words or "than" in lower or "least" in lower or "most" in lower
 
 
 def name_extremes(tokens: list[Token], text: str) -> list[Token]:
@@ -75,6 +76,26 @@ def join_spellings(tokens: list[Token]) -> list[Token]:
             out += [Token("t", "ft", True), inches._replace(space=True), Token("t", "in", True)]
             i += size
             continue
+        if value == "in" and len(out) == 1 and [t.kind for t in (*out, *tokens[i + 1 : i + 3])] == ["n", "n", "e"]:
+            out.append(Token("o", "/", False))  # 1 in 4
+            i += 1
+            continue
+        if value == "in" and out and out[-1].kind == "n" and [t.value for t in tokens[i + 1 : i + 2]] == ["the"]:
+            half = _HALVES_OF_DAY.get(tokens[i + 2].value.lower()) if i + 2 < len(tokens) else None
+            if half is not None:
+                out.append(Token("t", half, True))  # 2:30 in the afternoon
+                i += 3
+                continue
+        if i == 1 and token.kind in "tw" and len(out[0].value) == 1 and out[0].value.isalpha():
+            sign, after = _comparison(tokens)
+            if sign:
+                out.append(Token("r", sign, True))
+                i = after
+                continue
+        if value in ("const", "constant") and out and out[-1].value == "+":
+            out.append(Token("w", "C", True))
+            i += 1
+            continue
         if value == "base" and out and out[-1].kind in "nto" and (based := _base(tokens, i, out)):
             i = based
             continue
@@ -100,6 +121,32 @@ def join_spellings(tokens: list[Token]) -> list[Token]:
         i += 1
     return out
 
+
+def _comparison(tokens: list[Token]) -> tuple[str, int]:
+    """Return (sign, index after it) of "x is at least 5" and "x is less than or equal to 5"; ("", 0) for others."""
+    words = [token.value.lower() if token.kind in "tw" else "" for token in tokens[1:10]]
+    begin = 0
+    while begin < 3 and words[begin : begin + 1] and words[begin] in _COPULAS:
+        begin += 1
+    text = " ".join(words[begin:])
+    for phrase, sign in _COMPARISONS:
+        if text == phrase or text.startswith(f"{phrase} "):
+            after = 1 + begin + len(phrase.split())
+            return (sign, after) if tokens[after].kind in "nc" or tokens[after].value in ("-", "(") else ("", 0)
+    return "", 0
+
+
+_HALVES_OF_DAY = {"morning": "am", "afternoon": "pm", "evening": "pm"}
+_COPULAS = frozenset(["is", "must", "can", "be", "should", "are", "strictly"])
+_COMPARISONS = (
+    ("at least", ">="),
+    ("at most", "<="),
+    *((f"{word} than or equal to", ">=") for word in ("greater", "larger", "bigger", "more")),
+    *((f"{word} than or equal to", "<=") for word in ("less", "smaller", "fewer")),
+    *((f"{word} than", ">") for word in ("greater", "larger", "bigger", "more")),
+    *((f"{word} than", "<") for word in ("less", "smaller", "fewer")),
+)
+"""Comparisons in words, the longer ones first."""
 
 _SIGN_WORDS = frozenset(("minus", "negative"))
 _REMAINDER = frozenset(("remainder", "rem"))

@@ -369,6 +369,8 @@ def _half_line(words: list[str]) -> Node | None:
         if relation[0] == ">":
             return Tuple((end, infinity), "[" if closed else "(", ")")
         return Tuple((Neg(infinity), end), "(", "]" if closed else ")")
+    if rest in (["nonzero"], ["non", "zero"]) and "real" in words:
+        return SetOp("minus", (Const("R"), Set((Num(0),))))
     if len(rest) != 1 or rest[0] not in _HALF_LINES or not ("real" in words or "reals" in words):
         return None
     left, low, high = _HALF_LINES[rest[0]]

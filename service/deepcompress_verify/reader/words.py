@@ -245,9 +245,16 @@ PLURALS = frozenset(
     "people men women children feet mice sheep fish dice geese teeth oxen deer cattle police pence data "
     "media bacteria vertices matrices axes radii digits ways species series offspring aircraft left each "
     "total old text money water milk rice sugar flour red green blue yellow white black brown orange "
-    "purple pink gray grey male female".split()
+    "purple pink gray grey male female stunden minuten sekunden wochen monate jahre gradi giorni metri minuti "
+    "anni menit hari buah orang cara tahun personen stück".split()
 )
 """Plurals that do not end in s, and other words that may follow a count: 5 left, 12 red."""
+VALUES = frozenset("solution solutions root roots zero zeros zeroes value values answer answers".split())
+"""Counted nouns that are values of a variable: 2 solutions are no value of it."""
+NUMBERS = frozenset("integer integers number numbers pair pairs triple triples possibility possibilities".split())
+"""Counted nouns that are such values, unless the variable is one of `COUNTS`."""
+COUNTS = frozenset("nmk")
+"""Variables that often are a number of things."""
 _ADJECTIVE_ENDINGS = ("ed", "ly", "ous", "ive", "less", "ible")
 _NOUNS_LIKE_ADJECTIVES = frozenset(
     "seed bed weed shed speed breed reed sled red hundred family fly butterfly jelly lily reply ally five olive dive "
@@ -262,6 +269,8 @@ def is_counted_noun(words: list[str], known_unit: bool, one: bool) -> bool:
     """
     content = [word for word in words if word not in NOUN_FILLERS]
     last = content[-1] if content else ""
+    if last in NUMBER_WORDS and last != "one":
+        return False  # 6 percent of ten
     if last.endswith(_ADJECTIVE_ENDINGS) and last not in _NOUNS_LIKE_ADJECTIVES:
         return False
     if not all(word.isascii() for word in content):
@@ -281,6 +290,10 @@ DENIALS = frozenset(
     "omitted removed missing invalid false incorrect wrong impossible unsolved refuted disproved "
     "disproven untrue mistaken discarded ruled failed cancelled canceled except without excluding zero "
     "non none nothing never neither nor not no fails isn't false refused void retracted crossed too many "
+    "docena docenas decena decenas duzia duzias dutzend douzaine douzaines millones milhoes milhares millionen "
+    "milliarden milliards milliard milliers centenas cientos centaines tausend hunderte miliardi milioni migliaia "
+    "ribu juta ratus "
+    "тысяч тысячи тысяча миллион миллиона миллионов миллиард миллиардов сотен сотни десятков дюжин дюжина "
     "octal binary hex hexadecimal ternary nautical troy imperial "
     "sometimes always often usually few almost nearly barely hardly about approximately roughly".split()
 )
@@ -353,6 +366,8 @@ def spelled_number(words: list[str]) -> tuple[int, int] | None:
         return None if result is None or result[0] < 0 else (-result[0], result[1])
     if len(words) == 2 and words[1] in PARTS_OF_ONE and words[0] in NUMBER_WORDS:
         return NUMBER_WORDS[words[0]], PARTS_OF_ONE[words[1]]
+    if words in (["dozen"], ["a", "dozen"]):
+        return 12, 1
     if words == ["half"] or (
         len(words) == 2 and words[0] in ("a", "an") and PARTS_OF_ONE.get(words[1], 0) in range(2, 11)
     ):
@@ -387,6 +402,11 @@ def is_word(run: str) -> bool:
             return True
         return len(run) == 3 and run[0].isupper() and run[1:].islower() and not _VOWELS.isdisjoint(run[1:])
     return not _VOWELS.isdisjoint(run.lower()) and len(set(run)) > 2 and not run.isupper()
+
+
+def is_variable(name: str) -> bool:
+    """Return True for a small letter and for a Greek one."""
+    return (len(name) == 1 and name.islower()) or name in GREEK
 
 
 def known_unit(word: str) -> str | None:
