@@ -52,7 +52,8 @@ CHUNK_ITEMS = 64
 CHUNK_CHARS = 1_000_000
 """Maximum characters per message; a single longer item is still sent, alone."""
 _SLICE_CHARS = 500_000
-"""Characters searched for answers before the event loop runs other tasks."""
+"""Characters searched for answers before the event loop runs other tasks; each check counts as _CHECK_CHARS more."""
+_CHECK_CHARS = 500
 _RECYCLE_CHECKS = 200_000
 _MAX_ATTEMPTS = 3
 """Attempts to run a chunk if no single item can be identified as the cause."""
@@ -288,7 +289,7 @@ class VerifierPool:
             if row != previous:  # checks of one row share its very objects; equal ones are not searched for
                 gold, previous = prepare_gold(check), row
             result = prepare(check, self.max_text_chars, gold)
-            searched_chars += len(check.response)
+            searched_chars += len(check.response) + _CHECK_CHARS
             key = result if result.extraction_verdict else (result.gold, result.answer, result.restated_answer)
             item = known.get(key)
             if item is None:

@@ -5,6 +5,7 @@ replica, through cut connections, killed processes and requests sent twice.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sqlite3
@@ -268,22 +269,42 @@ def test_what_waits_is_bounded() -> None:
     from deepcompress_service.api.packed_rows import PackedRows
 
     few = PackedRows(max_rows=1)
-    with few.keep({"response": "\ud800 text", "n": 1}) as kept:
-        assert kept() == {"response": "\ud800 text", "n": 1}
-        with pytest.raises(AdmissionError, match="too many"), few.keep({}):
-            pass
-    with few.keep({}) as kept:
-        assert kept() == {}
-    large = {"response": os.urandom(99).hex()}
-    with pytest.raises(AdmissionError, match="too many"), PackedRows(max_bytes=10).keep(dict(large)):
+    with few.keep(b"one"), pytest.raises(AdmissionError, match="too many"), few.keep(b""):
+        pass
+    with few.keep(b""):
+        pass
+    large = os.urandom(99).hex().encode()
+    with pytest.raises(AdmissionError, match="too many"), PackedRows(max_bytes=10).keep(large):
         pass
     for rows in (PackedRows(max_rows=2), PackedRows(max_bytes=500)):  # a key for some runs takes half of either
-        with rows.keep(dict(large), "team"):
-            with pytest.raises(AdmissionError) as refused, rows.keep(dict(large), "team"):
+        with rows.keep(large, "team"):
+            with pytest.raises(AdmissionError) as refused, rows.keep(large, "team"):
                 pass
             assert refused.value.slug == "key-share-used"
-            with rows.keep(dict(large), "other"):
+            with rows.keep(large, "other"):
                 pass
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_row_that_waited_is_the_row(large: bool) -> None:
+    pytest.importorskip("fastapi", reason="needs the service's packages: the extra [service]")
+    from deepcompress_service.api.packed_rows import json_text, pack, unpack
+
+    deep: object = 1
+    for level in range(60):
+        deep = [deep, {}] if level % 2 else {'a"b': deep, "n": [1, 2.5, None]}
+    rows: list[dict[str, object]] = [
+        {},
+        {"response": "\ud800 text", "n": 1},
+        {"a": [], "b": {}, "c": [[]], "d": [{}], "e": {"f": {}}, "é": [True, None, -0.0, 1e300, 2**62, "\n"]},
+        {"extra": [{"a": n, "b": ["x"] * n} for n in range(50)], "deep": deep},
+    ]
+    for row in rows:
+        text = json.dumps(row)
+        assert json_text(row, large) == text
+        kept = pack(row, large)
+        assert row == {}
+        assert unpack(kept) == json.loads(text)
 
 
 # --- several processes on one Redis ---------------------------------------------------------------------

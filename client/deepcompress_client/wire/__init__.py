@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from .base import (
     MAX_COUNT,
+    MAX_GROUP_ROLLOUTS,
     MAX_GROUPS,
     MAX_TOKENS,
     NAME_PATTERN,
@@ -75,6 +76,7 @@ __all__ = [
     "GROUP_FIELDS",
     "MAX_COUNT",
     "MAX_GROUPS",
+    "MAX_GROUP_ROLLOUTS",
     "MAX_TOKENS",
     "NAME_PATTERN",
     "OPTIONS",

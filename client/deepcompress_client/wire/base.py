@@ -103,6 +103,8 @@ MAX_TOKENS = 2**31 - 1
 """Largest length of a rollout, in tokens."""
 MAX_GROUPS = 16_384
 """Most groups in one shape request. A whole step fits, since a shape request is never split."""
+MAX_GROUP_ROLLOUTS = 16_384
+"""Most rollouts of one group, so that no single group keeps other requests waiting."""
 
 
 def _repair_text(value: object, handler: ValidatorFunctionWrapHandler) -> str:

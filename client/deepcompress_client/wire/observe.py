@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import FailFast, Field, StrictBool
 
-from .base import Answer, Count, Incarnation, Name, Request, RunName, Status, Step, Tokens, answer
+from .base import MAX_GROUP_ROLLOUTS, Answer, Count, Incarnation, Name, Request, RunName, Status, Step, Tokens, answer
 
 
 class ObservedRollout(Request):
@@ -25,7 +25,7 @@ class ObservedGroup(Request):
 
     problem_id: Name
     group_id: Name | None = Field(None, description="name of the group within its step; by default the problem_id")
-    rollouts: Annotated[list[ObservedRollout], FailFast()] = Field(min_length=1)
+    rollouts: Annotated[list[ObservedRollout], FailFast()] = Field(min_length=1, max_length=MAX_GROUP_ROLLOUTS)
 
 
 class ObserveRequest(Request):

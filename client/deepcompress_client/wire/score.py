@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import FailFast, Field
 
-from .base import AnswerFormat, Checker, Gold, ModelText, Name, answer
+from .base import MAX_GROUP_ROLLOUTS, AnswerFormat, Checker, Gold, ModelText, Name, answer
 from .shape import BatchAnswer, BatchFields, GroupFields, GroupRewards, RolloutFields
 from .verify import RowFields, Verdict
 
@@ -23,7 +23,7 @@ class ScoreGroup(GroupFields, RowFields):
     """A group to verify and reward: its gold answer and its rollouts."""
 
     gold: Gold
-    rollouts: Annotated[list[ScoreRollout], FailFast()] = Field(min_length=1)
+    rollouts: Annotated[list[ScoreRollout], FailFast()] = Field(min_length=1, max_length=MAX_GROUP_ROLLOUTS)
 
 
 class ScoreRequest(BatchFields):

@@ -10,6 +10,7 @@ from pydantic import FailFast, Field, StrictBool, StrictInt
 
 from .base import (
     MAX_COUNT,
+    MAX_GROUP_ROLLOUTS,
     MAX_SCORES,
     MAX_TOKENS,
     Answer,
@@ -103,7 +104,7 @@ class ShapeGroup(GroupFields):
     data_source: Name | None = Field(
         None, description="name of the row's data set: a label for statistics, which changes no reward"
     )
-    rollouts: Annotated[list[ShapeRollout], FailFast()] = Field(min_length=1)
+    rollouts: Annotated[list[ShapeRollout], FailFast()] = Field(min_length=1, max_length=MAX_GROUP_ROLLOUTS)
 
 
 class BatchFields(Request):

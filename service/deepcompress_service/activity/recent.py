@@ -72,9 +72,12 @@ class GroupAge:
 NO_AGE = GroupAge()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SeenRollout:
-    """One rollout of the current step: its length in tokens, its reward, and the data that explain the reward."""
+    """One rollout of the current step: its length in tokens, its reward, and the data that explain the reward.
+
+    Not frozen: every rollout of a small step is one, and a frozen one takes several times as long to make.
+    """
 
     tokens: int
     reward: float

@@ -42,17 +42,9 @@ class ActivityRecorder:
     def __init__(self, activity: Activity) -> None:
         self.activity = activity
 
-    def record_verify(self, request: VerifyRequest, verdicts: Sequence[Verdict]) -> None:
-        """Record the verdicts of a verify request, by the runs of its items. `verdicts` is [items]."""
-        by_run: dict[str | None, list[int]] = {}
-        for index, item in enumerate(request.items):
-            by_run.setdefault(item.run, []).append(index)
-        for run, indices in by_run.items():
-            rows = []
-            for position in sample([verdicts[index].status for index in indices]):
-                item, verdict = request.items[indices[position]], verdicts[indices[position]]
-                rows.append(_row(item.gold, verdict, item.step, item.phase, item.problem_id, item.tokens, None))
-            self.activity.record_verdicts(run, rows)
+    def record_rows(self, run: str | None, rows: Sequence[dict[str, Any]]) -> None:
+        """Record a sample of the verdicts of a run: `verify_rows` or `scored_rows`."""
+        self.activity.record_verdicts(run, rows)
 
     def record_batch(
         self,
@@ -85,33 +77,48 @@ class ActivityRecorder:
                 one.age,
             )
 
-    def record_scored(
-        self,
-        request: ScoreRequest,
-        step: int | None,
-        shaped: Sequence[ShapedGroup],
-        verdicts: Sequence[Sequence[Verdict]],
-        ages: Sequence[GroupAge],
-    ) -> None:
-        """Record the verdicts of a score request with their rewards. `verdicts` is [groups, rollouts]."""
-        positions = [(group, rollout) for group, row in enumerate(verdicts) for rollout in range(len(row))]
+
+def verify_rows(request: VerifyRequest, verdicts: Sequence[Verdict]) -> list[tuple[str | None, list[dict[str, Any]]]]:
+    """Return a sample of the verdicts of a verify request, by the runs of its items. `verdicts` is [items]."""
+    by_run: dict[str | None, list[int]] = {}
+    for index, item in enumerate(request.items):
+        by_run.setdefault(item.run, []).append(index)
+    found = []
+    for run, indices in by_run.items():
         rows = []
-        for index in sample([verdict.status for row in verdicts for verdict in row]):
-            group, rollout = positions[index]
-            sent = request.groups[group]
-            rows.append(
-                _row(
-                    sent.gold,
-                    verdicts[group][rollout],
-                    step,
-                    request.phase,
-                    sent.problem_id or sent.group_id,
-                    sent.rollouts[rollout].tokens,
-                    shaped[group].rewards[rollout],
-                    ages[group],
-                )
+        for position in sample([verdicts[index].status for index in indices]):
+            item, verdict = request.items[indices[position]], verdicts[indices[position]]
+            rows.append(_row(item.gold, verdict, item.step, item.phase, item.problem_id, item.tokens, None))
+        found.append((run, rows))
+    return found
+
+
+def scored_rows(
+    request: ScoreRequest,
+    step: int | None,
+    shaped: Sequence[ShapedGroup],
+    verdicts: Sequence[Sequence[Verdict]],
+    ages: Sequence[GroupAge],
+) -> list[dict[str, Any]]:
+    """Return a sample of the verdicts of a score request with their rewards. `verdicts` is [groups, rollouts]."""
+    positions = [(group, rollout) for group, row in enumerate(verdicts) for rollout in range(len(row))]
+    rows = []
+    for index in sample([verdict.status for row in verdicts for verdict in row]):
+        group, rollout = positions[index]
+        sent = request.groups[group]
+        rows.append(
+            _row(
+                sent.gold,
+                verdicts[group][rollout],
+                step,
+                request.phase,
+                sent.problem_id or sent.group_id,
+                sent.rollouts[rollout].tokens,
+                shaped[group].rewards[rollout],
+                ages[group],
             )
-        self.activity.record_verdicts(request.run, rows)
+        )
+    return rows
 
 
 def _row(

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..observability import metrics
+from .collections import FullCollections
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -74,6 +75,7 @@ class InflightLimiter:
         self._requests_of: Counter[str] = Counter()
         self._bytes_of: Counter[str] = Counter()
         """Those of each key that has a share."""
+        self.collections = FullCollections()
 
     @contextmanager
     def admit(self, request: Request, max_body: int | None = None) -> Iterator[Reservation]:

@@ -1,7 +1,8 @@
 """Reading request bodies: bounded, decompressed within the bound, parsed straight into wire models.
 
 A body may have megabytes, so it is copied as rarely as possible: it is received into one buffer and parsed by orjson,
-whose strings the wire models use without a copy; a large one in slices (`slices`). A body that orjson refuses is
+whose strings the wire models use without a copy; a large one in slices (`slices`), and it is validated element by
+element. A body that orjson refuses is
 read again by slower parsers, for two reasons: an error message that names the fault, and lone surrogates, which JSON
 allows and Rust strings do not. Text that a policy wrote can therefore never fail a request. The depth and the numbers
 of every body are checked before any other code reads its values.
@@ -15,21 +16,26 @@ import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from math import inf, isfinite
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import orjson
 import zstandard
 from fastapi import Request, Response
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
-from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
+from deepcompress_client.wire.base import Answer
+
+from ..admission.collections import FullCollections
 from ..admission.limits import Reservation
+from ..scoring.batch import release
 from ..settings import Settings
 from .errors import ApiError, abandoned, from_validation, invalid
-from .slices import WHOLE_BYTES, decode_in_slices, release
+from .slices import WHOLE_BYTES, decode_in_slices
+from .slices import release as release_here
 from .structure import FEW_QUOTES, count_structure
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -38,6 +44,8 @@ Json = Any
 """Decoded JSON."""
 PIECE = 1 << 18
 """Most bytes that one step of decompression gives, for formats that allow a bound."""
+AT_END = "deepcompress.at_end"
+"""Key in the scope of a request: a list of coroutine functions that are called when all of its work has ended."""
 STREAMED_BYTES = 1 << 18
 """Bytes of a response in pieces that are sent at once."""
 
@@ -46,6 +54,8 @@ ON_LOOP_BYTES = 1 << 18
 request waiting for long; bench/loop_stall.py has the figures."""
 ON_LOOP_VALUES = 20_000
 """Most values of a body that is decoded on the event loop, counted as its commas, braces, brackets and lines."""
+LARGE_BATCH_BYTES = 4 << 20
+"""Memory of a request from which its answer is written, and its items are freed, in turns with other requests."""
 ON_LOOP_PACKED_BYTES = 1 << 10
 """Largest compressed body that is unpacked on the event loop. It may grow a thousand times."""
 
@@ -126,7 +136,25 @@ async def read_batch(
         memory += structure.memory
     if memory != reservation.weight:
         reservation.resize(memory)
-    return parse(model, raw) if small else await decoded(partial(parse, model, raw), raw)
+    if small:
+        return parse(model, raw)
+    lists: list[list[Any]] = []
+    if memory > LARGE_BATCH_BYTES and AT_END in request.scope:
+        collections = reservation.limiter.collections
+        collections.begin()
+        request.scope[AT_END].append(partial(_free, lists, collections))
+    body = await decoded(partial(parse, model, raw), raw)
+    lists += [getattr(body, name) for name, _ in _element_models(model)]
+    return body
+
+
+async def _free(lists: list[list[Any]], collections: FullCollections) -> None:
+    """Free the items of a large body in turns with other requests."""
+    try:
+        for values in lists:
+            await release(values)
+    finally:
+        collections.end()
 
 
 async def read_body(request: Request, limit: int, arrivals: Arrivals) -> bytes | bytearray:
@@ -318,12 +346,39 @@ def parse(model: type[Model], raw: bytes | bytearray) -> Model:
         value, strict = _decode_again(model, raw), False
     try:
         check_values(value)
+        if len(raw) > ON_LOOP_BYTES:
+            validate_elements(model, value, strict)
         return model.model_validate(value, strict=strict)
     except (ValidationError, ApiError) as error:
         for one in value.values() if isinstance(value, dict) else ():
             if isinstance(one, list):
-                release(one)
+                release_here(one)
         raise (error if isinstance(error, ApiError) else from_validation(error)) from None
+
+
+def validate_elements(model: type[BaseModel], value: Json, strict: bool | None) -> None:
+    """Put validated elements into the lists of a body whose elements are models, up to the first invalid one.
+
+    Validating a list is a single call, for which all other threads wait. The model takes elements that were validated
+    as they are, so its errors are the same.
+    """
+    for name, element in _element_models(model):
+        rows = value.get(name) if isinstance(value, dict) else None
+        if isinstance(rows, list):
+            with suppress(ValidationError):
+                for index, row in enumerate(rows):
+                    rows[index] = element.model_validate(row, strict=strict)
+
+
+@cache
+def _element_models(model: type[BaseModel]) -> list[tuple[str, type[BaseModel]]]:
+    """Return (field, model of its elements) of each list of models."""
+    found = []
+    for name, field in model.model_fields.items():
+        (element, *_) = get_args(field.annotation) if get_origin(field.annotation) is list else (None,)
+        if isinstance(element, type) and issubclass(element, BaseModel):
+            found.append((name, element))
+    return found
 
 
 def _decode_again(model: type[BaseModel], raw: bytes | bytearray) -> Json:
@@ -412,22 +467,55 @@ def json_response(value: object, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status, media_type="application/json")
 
 
-def streamed_json(pieces: list[bytes]) -> Response:
-    """Return JSON in pieces as a response, which sends about STREAMED_BYTES at once."""
+async def batch_response(answer: Answer, rows: str, reservation: Reservation) -> Response:
+    """Return the answer to a request with many items. `rows` names its last field, a list.
 
-    async def chunks() -> AsyncIterator[bytes]:
+    That of a large request is written row by row, while others take their turns.
+    """
+    if reservation.weight <= LARGE_BATCH_BYTES:
+        return json_response(answer)
+    last = list(getattr(answer, rows))
+    setattr(answer, rows, [])
+    head = orjson.dumps(answer)
+    assert head.endswith(b"[]}")
+    pieces: list[bytes] = [head[:-2]]
+    some: list[bytes] = []
+    size = 0
+    last.reverse()
+    while last:
+        some.append(orjson.dumps(last.pop()))
+        size += len(some[-1])
+        if size >= STREAMED_BYTES or not last:
+            pieces += (b",".join(some), b"," if last else b"]}")
+            some, size = [], 0
+            await asyncio.sleep(0)
+    return JsonPieces(pieces)
+
+
+class JsonPieces(Response):
+    """A response of JSON in pieces, of which about STREAMED_BYTES are sent at once."""
+
+    media_type = "application/json"
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        super().__init__()
+        self._pieces = pieces
+        self.headers["content-length"] = str(sum(map(len, pieces)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - of every response
+        """Send the pieces, then run the background tasks."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         some: list[bytes] = []
         size = 0
-        for piece in pieces:
+        for piece in self._pieces:
             some.append(piece)
             size += len(piece)
             if size >= STREAMED_BYTES:
-                yield b"".join(some)
+                await send({"type": "http.response.body", "body": b"".join(some), "more_body": True})
                 some, size = [], 0
-        yield b"".join(some)
-
-    headers = {"content-length": str(sum(map(len, pieces)))}
-    return StreamingResponse(chunks(), headers=headers, media_type="application/json")
+        await send({"type": "http.response.body", "body": b"".join(some)})
+        if self.background is not None:
+            await self.background()
 
 
 REQUEST_MODELS: list[type[BaseModel]] = []

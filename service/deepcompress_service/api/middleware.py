@@ -9,13 +9,14 @@ import ipaddress
 import re
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..observability import metrics
+from .body import AT_END
 from .errors import ApiError
 
 log = structlog.get_logger("deepcompress.request")
@@ -73,10 +74,14 @@ class RequestLoggingMiddleware:
         # Routes bind fields of their request (run, step, ...) in the same context.
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id.decode())
+        at_end: list[Callable[[], Awaitable[None]]] = []
+        scope[AT_END] = at_end
         try:
             await self._app(scope, receive, send_with_headers)
         finally:
             self._report(scope, status, sent, time.perf_counter() - began if seconds is None else seconds)
+            for free in at_end:
+                await free()
 
     def _report(self, scope: Scope, status: int, sent: int, seconds: float) -> None:
         # The route's pattern, not the path: the number of labels stays bounded.

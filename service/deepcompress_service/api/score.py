@@ -18,11 +18,12 @@ from deepcompress_client.wire import (
     VerifyRequest,
 )
 
+from ..scoring.batch import TURN, beside
 from ..scoring.observing import observe as observe_groups
 from ..scoring.verify_alone import verify_items
 from ..shaping import strategies
 from .auth import Grant, GrantDep
-from .body import documented, json_response, read_batch
+from .body import batch_response, documented, json_response, read_batch
 from .context import ContextDep, run_scheduled
 
 router = APIRouter(prefix="/v1")
@@ -79,6 +80,11 @@ def _check_run(grant: Grant, body: ShapeRequest | ScoreRequest) -> None:
     bind_contextvars(run=body.run, step=body.step, phase=body.phase, groups=len(body.groups))
 
 
+def _runs(body: VerifyRequest) -> list[str]:
+    """Return the runs that the items name, in the order of their first item."""
+    return list(dict.fromkeys(item.run for item in body.items if item.run is not None))
+
+
 @router.post(
     "/verify",
     response_model=VerifyAnswer,
@@ -94,12 +100,14 @@ async def verify(request: Request, context: ContextDep, grant: GrantDep, tasks: 
     """
     with context.inflight.admit(request) as reservation:
         body = await read_batch(request, context.settings, context.arrivals, reservation, VerifyRequest)
-        for run in {item.run for item in body.items if item.run is not None}:
+        runs = await beside(len(body.items) > TURN, partial(_runs, body))
+        for run in runs:
             grant.require_run(run)
-        first = next((item.run for item in body.items if item.run), None)
+        first = next(iter(runs), None)
         bind_contextvars(run=first, items=len(body.items))
         work = partial(verify_items, context.pipeline, body, tasks.add_task)
-        return json_response(await run_scheduled(request, context, first, reservation, work))
+        answer = await run_scheduled(request, context, first, reservation, work)
+        return await batch_response(answer, "verdicts", reservation)
 
 
 @router.post(
@@ -118,7 +126,8 @@ async def shape(request: Request, context: ContextDep, grant: GrantDep, tasks: B
         body = await read_batch(request, context.settings, context.arrivals, reservation, ShapeRequest)
         _check_run(grant, body)
         work = partial(context.pipeline.shape, body, tasks.add_task)
-        return json_response(await run_scheduled(request, context, body.run, reservation, work))
+        answer = await run_scheduled(request, context, body.run, reservation, work)
+        return await batch_response(answer, "groups", reservation)
 
 
 @router.post(
@@ -134,7 +143,8 @@ async def score(request: Request, context: ContextDep, grant: GrantDep, tasks: B
         body = await read_batch(request, context.settings, context.arrivals, reservation, ScoreRequest)
         _check_run(grant, body)
         work = partial(context.pipeline.score, body, tasks.add_task)
-        return json_response(await run_scheduled(request, context, body.run, reservation, work))
+        answer = await run_scheduled(request, context, body.run, reservation, work)
+        return await batch_response(answer, "groups", reservation)
 
 
 @router.post(
@@ -154,7 +164,8 @@ async def observe(request: Request, context: ContextDep, grant: GrantDep) -> Res
         grant.require_run(body.run)
         bind_contextvars(run=body.run, step=body.step, groups=len(body.groups))
         work = partial(observe_groups, context.pipeline, body)
-        return json_response(await run_scheduled(request, context, body.run, reservation, work))
+        answer = await run_scheduled(request, context, body.run, reservation, work)
+        return await batch_response(answer, "groups", reservation)
 
 
 @router.get("/strategies", tags=["scoring"], summary="The strategies, their needs and their parameters")

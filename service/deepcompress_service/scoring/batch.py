@@ -1,9 +1,12 @@
-"""A request with the results of the stages."""
+"""A request with the results of the stages, and the turns in which the work of a large one is done."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeVar
 
 from deepcompress_client.wire import ScoreGroup, ScoreRequest, ShapeGroup, ShapeRequest, Signal
 from deepcompress_verify import Verdict
@@ -16,12 +19,52 @@ from .plan import RunPlan
 AddTask = Callable[..., None]
 """Schedules a coroutine function, given with its arguments, for after the answer was sent (FastAPI's `add_task`)."""
 BatchRequest = ShapeRequest | ScoreRequest
-SMALL_BATCH = 256
-"""Most rollouts of a batch whose parts follow each other at once: they take a few milliseconds together. The parts of
-a larger one take turns with other requests."""
-
 TURN = 4_096
-"""Rollouts that are worked on before other requests take their turn."""
+"""Rollouts that are worked on before other requests take their turn: at most about 10 ms of work of one stage."""
+GROUP_WORK = 8
+"""Rollouts whose work that of a group equals, beside that of its own rollouts."""
+
+RELEASED = 512
+"""Values of a list that are freed in one turn: groups, for example."""
+
+T = TypeVar("T")
+
+
+def turns_of(sizes: Sequence[int], work: int = GROUP_WORK) -> list[slice]:
+    """Return the slices of a request's groups that are worked on in one turn: of TURN rollouts, or of one group.
+
+    `sizes` has the number of rollouts of each group; a group counts as `work` more.
+    """
+    if sum(sizes) + work * len(sizes) <= TURN:
+        return [slice(0, len(sizes))]
+    ends, done = [0], 0
+    for index, size in enumerate(sizes, 1):
+        done += size + work
+        if done >= TURN or index == len(sizes):
+            ends.append(index)
+            done = 0
+    return [slice(begin, end) for begin, end in pairwise(ends)]
+
+
+async def in_turns(turns: Sequence[slice]) -> AsyncIterator[slice]:
+    """Yield each slice. Other requests take their turn before each one but the first."""
+    for number, turn in enumerate(turns):
+        if number:
+            await asyncio.sleep(0)
+        yield turn
+
+
+async def beside(large: bool, work: Callable[[], T]) -> T:
+    """Return the result of work on a request: of a large one in a thread."""
+    return await asyncio.to_thread(work) if large else work()
+
+
+async def release(values: list[Any]) -> None:
+    """Empty a list. Other requests take their turns meanwhile: freeing a large list at once is a single call."""
+    while len(values) > RELEASED:
+        del values[-RELEASED:]
+        await asyncio.sleep(0)
+    values.clear()
 
 
 @dataclass(slots=True)
@@ -52,12 +95,25 @@ class Batch:
     groups: list[BatchGroup]
     warnings: list[tuple[str, str]]
     """(slug, text) of each warning of the stages before the rewards."""
-    rollouts: int
-    """Rollouts of all groups."""
     final: bool
     """True if the plan is the run's for this epoch: it was trained before, so its configuration cannot change."""
-    pauses: frozenset[int]
-    """Indices of the groups before which other requests take their turn: one for every TURN rollouts."""
+    turns: list[slice]
+    """Slices of the groups (`turns_of`)."""
+
+    @property
+    def large(self) -> bool:
+        """True if the work is done in several turns."""
+        return len(self.turns) > 1
+
+    @property
+    def whole(self) -> bool:
+        """True if the rewards of a large batch depend on all of its groups, so that they are computed at once."""
+        return self.large and "batch" in self.plan.reward.needs
+
+    @property
+    def parts(self) -> list[slice]:
+        """Slices of the groups whose rewards are computed together."""
+        return [slice(0, len(self.groups))] if self.whole else self.turns
 
 
 @dataclass(slots=True)

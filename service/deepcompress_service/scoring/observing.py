@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from deepcompress_client.wire import (
@@ -19,7 +18,7 @@ from ..difficulty.identity import check_identity
 from ..difficulty.model import Observation
 from ..difficulty.refusals import run_lost
 from ..shaping.lengths import bin_of
-from .batch import TURN
+from .batch import in_turns, release, turns_of
 from .errors import InvalidRequestError
 from .pipeline import Pipeline
 from .request_checks import check_version, limit
@@ -41,7 +40,8 @@ async def observe(pipeline: Pipeline, request: ObserveRequest) -> ObserveAnswer:
     limit("the number of rollouts", sum(len(group.rollouts) for group in request.groups), pipeline.settings.max_items)
     if request.step is None and not await takes_observations_without_step(pipeline, request.run):
         raise InvalidRequestError("step", "send the step: only observations of an asynchronous run have none")
-    observations = await observations_of(request)
+    turns = turns_of([len(group.rollouts) for group in request.groups])
+    observations = await observations_of(request, turns)
     if request.incarnation is not None:
         try:
             state = await pipeline.timed("get_run", pipeline.store.get_run(request.run))
@@ -49,7 +49,8 @@ async def observe(pipeline: Pipeline, request: ObserveRequest) -> ObserveAnswer:
             raise run_lost(request.run, request.incarnation) from None
         check_identity(request, state.epoch, state)
     recorded = await pipeline.timed("observe", pipeline.store.observe(observations)) if observations else []
-    return observe_answer(request, recorded)
+    await release(observations)
+    return await observe_answer(request, recorded, turns)
 
 
 async def takes_observations_without_step(pipeline: Pipeline, run: str) -> bool:
@@ -62,7 +63,7 @@ async def takes_observations_without_step(pipeline: Pipeline, run: str) -> bool:
         return True
 
 
-async def observations_of(request: ObserveRequest) -> list[Observation]:
+async def observations_of(request: ObserveRequest, turns: Sequence[slice]) -> list[Observation]:
     """Return the rollouts of a request as observations, in the order sent, without the unchecked ones.
 
     Raises:
@@ -70,25 +71,22 @@ async def observations_of(request: ObserveRequest) -> list[Observation]:
     """
     found: list[Observation] = []
     groups: set[str] = set()
-    until = TURN
-    for index, group in enumerate(request.groups):
-        group_id = group.group_id or group.problem_id
-        if group_id in groups:
-            raise InvalidRequestError(f"groups.{index}.group_id", "two groups of the request have this name")
-        groups.add(group_id)
-        if len(found) >= until:
-            until = len(found) + TURN
-            await asyncio.sleep(0)
-        rollouts: set[str] = set()
-        for position, rollout in enumerate(group.rollouts):
-            rollout_id = str(position) if rollout.rollout_id is None else rollout.rollout_id
-            if rollout_id in rollouts:
-                field = f"groups.{index}.rollouts.{position}.rollout_id"
-                raise InvalidRequestError(field, "two rollouts of the group have this name")
-            rollouts.add(rollout_id)
-            if rollout.status == "unchecked":
-                continue
-            found.append(observation(request, group, rollout, rollout_id, rollout.correct, rollout.status))
+    async for turn in in_turns(turns):
+        for index, group in enumerate(request.groups[turn], turn.start):
+            group_id = group.group_id or group.problem_id
+            if group_id in groups:
+                raise InvalidRequestError(f"groups.{index}.group_id", "two groups of the request have this name")
+            groups.add(group_id)
+            rollouts: set[str] = set()
+            for position, rollout in enumerate(group.rollouts):
+                rollout_id = str(position) if rollout.rollout_id is None else rollout.rollout_id
+                if rollout_id in rollouts:
+                    field = f"groups.{index}.rollouts.{position}.rollout_id"
+                    raise InvalidRequestError(field, "two rollouts of the group have this name")
+                rollouts.add(rollout_id)
+                if rollout.status == "unchecked":
+                    continue
+                found.append(observation(request, group, rollout, rollout_id, rollout.correct, rollout.status))
     return found
 
 
@@ -118,18 +116,17 @@ def observation(
     )
 
 
-def observe_answer(request: ObserveRequest, recorded: Sequence[bool]) -> ObserveAnswer:
+async def observe_answer(request: ObserveRequest, recorded: Sequence[bool], turns: Sequence[slice]) -> ObserveAnswer:
     """Return the answer; `recorded` has one entry for each of `observations_of`. Unchecked rollouts: false."""
     answers = iter(recorded)
-    return ObserveAnswer(
-        run=request.run,
-        step=request.step,
-        groups=[
+    rows: list[GroupObserved] = []
+    async for turn in in_turns(turns):
+        rows += [
             GroupObserved(
                 problem_id=group.problem_id,
                 group_id=group.group_id or group.problem_id,
                 recorded=[one.status != "unchecked" and next(answers) for one in group.rollouts],
             )
-            for group in request.groups
-        ],
-    )
+            for group in request.groups[turn]
+        ]
+    return ObserveAnswer(run=request.run, step=request.step, groups=rows)

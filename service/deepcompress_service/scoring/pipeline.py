@@ -19,11 +19,11 @@ import asyncio
 import hashlib
 import logging
 import time
+from bisect import bisect_left
 from collections.abc import Awaitable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate, pairwise
 from typing import TypeVar
 
 from cachetools import LRUCache
@@ -31,7 +31,8 @@ from cachetools import LRUCache
 from deepcompress_client.wire import RunConfig, ScoreAnswer, ScoreRequest, ShapeAnswer, ShapeRequest
 from deepcompress_verify import Check, Verdict
 
-from ..activity.recorder import ActivityRecorder, CountedGroup
+from ..activity.recent import GroupAge
+from ..activity.recorder import ActivityRecorder, CountedGroup, scored_rows
 from ..difficulty.errors import UNUSABLE, DifficultyError, UnknownRun
 from ..difficulty.model import Commit, CommitOutcome, GroupOutcome, RunState
 from ..difficulty.refusals import too_many_runs
@@ -39,8 +40,11 @@ from ..difficulty.store import DifficultyStore
 from ..observability import metrics, tracing
 from ..remote import RemoteCheckers
 from ..settings import Settings
+from ..shaping import Group
+from ..shaping.advantages import step_whitening
+from ..shaping.signal import SignalSums
 from .ages import check_asynchronous, group_age, seen_age
-from .batch import SMALL_BATCH, TURN, AddTask, Batch, BatchGroup, BatchRequest, Rewards
+from .batch import AddTask, Batch, BatchGroup, BatchRequest, Rewards, beside, in_turns, release, turns_of
 from .errors import InvalidRequestError
 from .plan import RunPlan, make_new_plan, plan_bytes, plan_from_text
 from .protocols import Verifier
@@ -120,12 +124,11 @@ class Pipeline:
     async def shape(self, request: ShapeRequest, add_task: AddTask) -> ShapeAnswer:
         """Return rewards for verdicts that the caller has."""
         batch = await self.prepare(request)
-        for index, (group, sent) in enumerate(zip(batch.groups, request.groups, strict=True)):
-            if index in batch.pauses:
-                await asyncio.sleep(0)
-            group.correct = tuple(rollout.correct and rollout.status != "unchecked" for rollout in sent.rollouts)
-            group.statuses = tuple(rollout.status for rollout in sent.rollouts)
-            group.digest = shape_digest(sent)
+        async for turn in in_turns(batch.turns):
+            for group, sent in zip(batch.groups[turn], request.groups[turn], strict=True):
+                group.correct = tuple(rollout.correct and rollout.status != "unchecked" for rollout in sent.rollouts)
+                group.statuses = tuple(rollout.status for rollout in sent.rollouts)
+                group.digest = shape_digest(sent)
         return await self._rewards(batch, ShapeAnswer, add_task)
 
     async def prepare(self, request: BatchRequest) -> Batch:
@@ -135,29 +138,23 @@ class Pipeline:
             RequestError: The request, or the run's configuration, is refused.
             DifficultyError: The store could not be used.
         """
-        validate(request, self.settings, self.remote_names)
+        turns = turns_of([len(group.rollouts) for group in request.groups])
+        large = len(turns) > 1
+        await beside(large, partial(validate, request, self.settings, self.remote_names))
         known = await self.resolve(request)
         if request.phase == "train":
-            check_inputs(request, known.plan)
+            await beside(large, partial(check_inputs, request, known.plan))
             if known.plan.config.asynchronous:
-                check_asynchronous(request, known.plan)
+                await beside(large, partial(check_asynchronous, request, known.plan))
         groups = [BatchGroup(group) for group in request.groups]
-        ends = list(accumulate([len(group.rollouts) for group in request.groups]))
-        pauses = frozenset(
-            [i for i, (begin, end) in enumerate(pairwise([0, *ends]), 1) if begin // TURN < end // TURN]
-        )
-        return Batch(request, known.plan, known.epoch, groups, [], ends[-1] if ends else 0, known.final, pauses)
+        return Batch(request, known.plan, known.epoch, groups, [], known.final, turns)
 
     async def _rewards(self, batch: Batch, kind: type[Answer], add_task: AddTask) -> Answer:
         """Run the stages after the verdicts are known; return an answer of type `kind`."""
         outcome = None if batch.request.phase == "eval" else await self.commit(batch)
         began = time.perf_counter()
         rewards = await shape(batch, outcome)
-        if batch.rollouts > SMALL_BATCH:
-            await asyncio.sleep(0)  # other requests take their turn
         answered = await answer(batch, outcome, rewards, kind)
-        if batch.rollouts > SMALL_BATCH:
-            await asyncio.sleep(0)
         metrics.SHAPE_SECONDS.observe(time.perf_counter() - began)
         add_task(self.record, batch, outcome, rewards)
         return answered
@@ -223,11 +220,12 @@ class Pipeline:
         assert isinstance(request, ScoreRequest)
         config = batch.plan.config
         remote = self.remote_names
-        checks = [
-            check for group in request.groups for check in make_checks(group, group.rollouts, request, config, remote)
-        ]
+        checks: list[Check] = []
+        async for turn in in_turns(batch.turns):
+            for row in request.groups[turn]:
+                checks += make_checks(row, row.rollouts, request, config, remote)
         hashing: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
-        if sum([len(check.response) for check in checks]) > HASHED_AT_ONCE:
+        if batch.large or sum([len(check.response) for check in checks]) > HASHED_AT_ONCE:
             # Hashing releases the interpreter lock, so it runs beside the workers.
             hashing = asyncio.create_task(asyncio.to_thread(list, map(score_digest, request.groups)))
         else:
@@ -237,15 +235,15 @@ class Pipeline:
             return await self._recorded_verdicts(request, await hashing)
 
         verdicts = await self.verdicts(checks, request.run, add_task, recorded)
+        await release(checks)
         digests = await hashing
-        if batch.rollouts > SMALL_BATCH:
-            await asyncio.sleep(0)
         start = 0
-        for group, digest in zip(batch.groups, digests, strict=True):
-            end = start + len(group.sent.rollouts)
-            _set_verdicts(group, verdicts[start:end])
-            group.digest = digest
-            start = end
+        async for turn in in_turns(batch.turns):
+            for group, digest in zip(batch.groups[turn], digests[turn], strict=True):
+                end = start + len(group.sent.rollouts)
+                _set_verdicts(group, verdicts[start:end])
+                group.digest = digest
+                start = end
 
     async def verdicts(
         self, checks: Sequence[Check], run: str | None, add_task: AddTask, recorded: Recorded = nothing_recorded
@@ -303,15 +301,14 @@ class Pipeline:
         max_age = batch.plan.config.max_age
         digest = hashlib.blake2b(digest_size=16)
         commits = []
-        for index, group in enumerate(batch.groups):
-            if index in batch.pauses:
-                await asyncio.sleep(0)
-            if request.policy_version is not None:
-                group.age = group_age(request.policy_version, group.sent)
-                group.too_old = group.age is not None and max_age is not None and group.age > max_age
-            commit = group.tallies = group_commit(group, whitening)
-            digest.update(commit.group_id.encode() + b"\0" + commit.digest)
-            commits.append(commit)
+        async for turn in in_turns(batch.turns):
+            for group in batch.groups[turn]:
+                if request.policy_version is not None:
+                    group.age = group_age(request.policy_version, group.sent)
+                    group.too_old = group.age is not None and max_age is not None and group.age > max_age
+                commit = group.tallies = group_commit(group, whitening)
+                digest.update(commit.group_id.encode() + b"\0" + commit.digest)
+                commits.append(commit)
         outcome = await self.timed(
             "commit",
             self.store.commit(
@@ -339,17 +336,18 @@ class Pipeline:
             self._keep_plan(request.run, CachedPlan(outcome.epoch, True, batch.plan))
         changed = stale = too_old = 0
         new = []
-        for group, record in zip(batch.groups, outcome.groups, strict=True):
-            if not record.replayed:
-                too_old += group.too_old
-                stale += record.stale
-                new.append(group.correct)
-                continue
-            group.age, group.too_old = unpack_age(record.payload)
-            if group.verdicts is not None:
-                fresh, recorded = group.verdicts, unpack_verdicts(record.payload, len(group.verdicts))
-                changed += sum(map(_contradict, fresh, recorded))
-                _set_verdicts(group, recorded)
+        async for turn in in_turns(batch.turns):
+            for group, record in zip(batch.groups[turn], outcome.groups[turn], strict=True):
+                if not record.replayed:
+                    too_old += group.too_old
+                    stale += record.stale
+                    new.append(group.correct)
+                    continue
+                group.age, group.too_old = unpack_age(record.payload)
+                if group.verdicts is not None:
+                    fresh, recorded = group.verdicts, unpack_verdicts(record.payload, len(group.verdicts))
+                    changed += sum(map(_contradict, fresh, recorded))
+                    _set_verdicts(group, recorded)
         if stale:
             batch.warnings.append(stale_groups(stale, len(batch.groups), outcome.step))
         if too_old:
@@ -388,15 +386,23 @@ class Pipeline:
                     "earlier one",
                     "whole-step-needed",
                 )
-        groups = [shaping_input(one, None, step, batch.plan.reward) for one in batch.groups]
-        return batch.plan.reward.step_whitening(checked_parts(groups, [one.statuses for one in batch.groups]))
+        reward = batch.plan.reward.unwhitened
+        groups: list[Group] = []
+        async for turn in in_turns(batch.turns):
+            sent = batch.groups[turn]
+            inputs = [shaping_input(one, None, step, batch.plan.reward) for one in sent]
+            groups += checked_parts(inputs, [one.statuses for one in sent])
+        shaped = await beside(batch.large, partial(reward.shape, groups))
+        return await beside(batch.large, partial(step_whitening, groups, shaped))
 
     # --- stage: record -----------------------------------------------------------------------------------
 
     async def record(self, batch: Batch, outcome: CommitOutcome | None, rewards: Rewards) -> None:
         """Count the groups in the metrics, and give the recorder its sample."""
         request = batch.request
-        ages = list(map(seen_age, batch.groups))
+        ages: list[GroupAge] = []
+        async for turn in in_turns(batch.turns):
+            ages += map(seen_age, batch.groups[turn])
         if outcome is None:
             metrics.count_groups("eval", ["new"] * len(batch.groups))
         else:
@@ -404,26 +410,36 @@ class Pipeline:
             for slug, _ in rewards.warnings:
                 metrics.WARNINGS.labels(slug).inc()
             new = [index for index, record in enumerate(outcome.groups) if not record.replayed and not record.stale]
-            counted = [
-                CountedGroup(
-                    outcome.groups[index].problem_id,
-                    rewards.groups[index],
-                    rewards.shaped[index],
-                    batch.groups[index].statuses,
-                    batch.groups[index].tallies,
-                    ages[index],
-                )
-                for index in new
-            ]
-            self.recorder.record_batch(outcome, rewards.warnings, counted, signal_of(batch, rewards, new))
+            signal = await signal_of(batch, rewards, new)
+            async for turn in in_turns(batch.turns):
+                counted = [
+                    CountedGroup(
+                        outcome.groups[index].problem_id,
+                        rewards.groups[index],
+                        rewards.shaped[index],
+                        batch.groups[index].statuses,
+                        batch.groups[index].tallies,
+                        ages[index],
+                    )
+                    for index in new[bisect_left(new, turn.start) : bisect_left(new, turn.stop)]
+                ]
+                self.recorder.record_batch(outcome, rewards.warnings, counted, signal)
+                signal = SignalSums()  # it is recorded once
+        if outcome is not None:
             await self._declines.update(outcome.run, outcome.epoch, outcome.step)
         if isinstance(request, ScoreRequest):
             verdicts = [group.verdicts or () for group in batch.groups]
-            self.recorder.record_scored(request, outcome.step if outcome else None, rewards.shaped, verdicts, ages)
+            step = outcome.step if outcome else None
+            sampled = partial(scored_rows, request, step, rewards.shaped, verdicts, ages)
+            self.recorder.record_rows(request.run, await beside(batch.large, sampled))
+        if batch.large:
+            for values in (batch.groups, rewards.groups, rewards.shaped):
+                await release(values)
 
     async def count_verdicts(self, verdicts: Sequence[Verdict]) -> None:
         """Count the verdicts in the metrics."""
-        metrics.count_verdicts(verdicts)
+        async for turn in in_turns(turns_of([1] * len(verdicts), 0)):
+            metrics.count_verdicts(verdicts[turn])
 
     # --- calls of the store -----------------------------------------------------------------------------
 

@@ -7,8 +7,9 @@ A large batch takes turns with other requests on the event loop, between the par
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from operator import attrgetter
@@ -28,10 +29,10 @@ from deepcompress_client.wire import Verdict as VerdictAnswer
 from deepcompress_verify import Verdict
 
 from ..difficulty.model import CommitOutcome, GroupOutcome
-from ..shaping import Group, ProblemHistory, Reward, ShapedGroup
+from ..shaping import Group, ProblemHistory, Reward, ShapedGroup, ShapingError
 from ..shaping.lengths import LengthRecord
 from ..shaping.signal import MIN_GROUPS, SignalSums
-from .batch import SMALL_BATCH, Batch, BatchGroup, Rewards
+from .batch import Batch, BatchGroup, Rewards, beside, in_turns
 from .records import unpack_whitening
 from .training_warnings import run_created
 from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
@@ -44,47 +45,83 @@ _rollout_fields = attrgetter(*ROLLOUT_FIELDS)
 async def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     """Return the rewards of every group, from the recorded state (None: evaluation, the outcome alone)."""
     reward = batch.plan.reward
-    records: Sequence[GroupOutcome | None] = [None] * len(batch.groups) if outcome is None else outcome.groups
     step = None if outcome is None else outcome.step
-    groups: list[Group] = []
-    for index, (group, record) in enumerate(zip(batch.groups, records, strict=True)):
-        if index in batch.pauses:
-            await asyncio.sleep(0)
-        groups.append(shaping_input(group, record, step, reward))
     statuses = [group.statuses for group in batch.groups]
     unchecked = any("unchecked" in row for row in statuses)
-    parts = checked_parts(groups, statuses) if unchecked else groups
-    if outcome is None:
-        rewards = Rewards(groups, reward.shape(parts, evaluate=True), None, [])
-    else:
-        shaped = reward.shape(parts)
-        if batch.rollouts > SMALL_BATCH:
-            await asyncio.sleep(0)
-        shadows = reward.shape_shadows(parts) if batch.plan.config.shadow else None
-        sums = reward.signal_sums(parts, shaped) if batch.request.signal or len(parts) >= MIN_GROUPS else None
-        figures = None if sums is None else sums.figures()
-        warnings = reward.warnings(parts, shaped, figures)
-        rewards = Rewards(groups, shaped, shadows, [*batch.warnings, *warnings], sums=sums)
+    has_signal = outcome is not None and (batch.request.signal or len(batch.groups) >= MIN_GROUPS)
+    has_shadows = outcome is not None and bool(batch.plan.config.shadow)
+    rewards = Rewards([], [], [] if has_shadows else None, [])
+    async for turn in in_turns(batch.turns):
+        sent = batch.groups[turn]
+        records: Sequence[GroupOutcome | None] = [None] * len(sent) if outcome is None else outcome.groups[turn]
+        rewards.groups += [
+            shaping_input(group, record, step, reward) for group, record in zip(sent, records, strict=True)
+        ]
+    groups: list[Group] = []
+    shaped: list[ShapedGroup] = []
+    sums: list[SignalSums] = []
+    async for part in in_turns(batch.parts):
+        some = rewards.groups[part]
+        if unchecked:
+            some = checked_parts(some, statuses[part])
+        with positions_from(part.start):
+            made = await beside(batch.whole, partial(reward.shape, some, evaluate=outcome is None))
+            shadows = await beside(batch.whole, partial(reward.shape_shadows, some)) if has_shadows else []
+        groups += some
+        shaped += made
+        rewards.shaped += map(whole_group, made, statuses[part]) if unchecked else made
+        if rewards.shadows is not None:
+            rewards.shadows += map(whole_shadows, shadows, statuses[part]) if unchecked else shadows
+        if has_signal:
+            sums.append(await beside(batch.whole, partial(reward.signal_sums, some, made)))
+    if outcome is not None:
+        rewards.sums = joined_sums(sums) if has_signal else None
+        figures = None if rewards.sums is None else rewards.sums.figures()
+        warnings = await beside(batch.large, partial(reward.warnings, groups, shaped, figures))
+        rewards.warnings = [*batch.warnings, *warnings]
         if batch.request.signal and figures is not None:
             rewards.signal = Signal(**asdict(figures))
     if unchecked:
-        rewards.shaped = list(map(whole_group, rewards.shaped, statuses))
-        rewards.shadows = None if rewards.shadows is None else list(map(whole_shadows, rewards.shadows, statuses))
-        rewards.warnings = [*rewards.warnings, *unchecked_warning(statuses)]
+        rewards.warnings += unchecked_warning(statuses)
     return rewards
 
 
-def signal_of(batch: Batch, rewards: Rewards, new: Sequence[int]) -> SignalSums:
-    """Return the sums of the signal's figures over the groups whose indices are `new`."""
+@contextmanager
+def positions_from(first: int) -> Iterator[None]:
+    """Give the errors of the block the position of a group in the request, whose part begins at `first`."""
+    try:
+        yield
+    except ShapingError as error:
+        raise error.counted_from(first) from error.__cause__
+
+
+def joined_sums(parts: Sequence[SignalSums]) -> SignalSums:
+    """Return the sums over all parts; those of a single one are not changed in any bit."""
+    first, *others = parts
+    for one in others:
+        first.add(one)
+    return first
+
+
+async def signal_of(batch: Batch, rewards: Rewards, new: Sequence[int]) -> SignalSums:
+    """Return the sums of the signal's figures over the groups whose indices are `new`, ascending."""
     reward, statuses = batch.plan.reward, [group.statuses for group in batch.groups]
     if len(new) == len(batch.groups):
         if rewards.sums is not None:
             return rewards.sums
         if not any("unchecked" in row for row in statuses):
             return reward.signal_sums(rewards.groups, rewards.shaped)
-    parts = checked_parts(rewards.groups, statuses)
-    groups = [parts[index] for index in new]
-    return reward.signal_sums(groups, reward.shape(groups)) if groups else SignalSums()
+    sums = [SignalSums()]
+    async for part in in_turns(batch.parts):
+        groups = checked_parts(rewards.groups[part], statuses[part])
+        own = [groups[i - part.start] for i in new[bisect_left(new, part.start) : bisect_left(new, part.stop)]]
+        if own:
+            sums.append(await beside(batch.whole, partial(_signal_sums, reward, own)))
+    return joined_sums(sums[1:] or sums)
+
+
+def _signal_sums(reward: Reward, groups: Sequence[Group]) -> SignalSums:
+    return reward.signal_sums(groups, reward.shape(groups))
 
 
 def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None, reward: Reward) -> Group:
@@ -133,20 +170,19 @@ async def answer(batch: Batch, outcome: CommitOutcome | None, rewards: Rewards, 
     request = batch.request
     warnings: list[str] = [f"{slug}: {text}" for slug, text in rewards.warnings]
     rows: list[Any] = []  # ScoredGroup where the service verified, else GroupRewards
-    for index, (group, shaping_group, shaped) in enumerate(
-        zip(batch.groups, rewards.groups, rewards.shaped, strict=True)
-    ):
-        if index in batch.pauses:
-            await asyncio.sleep(0)
-        record = None if outcome is None else outcome.groups[index]
-        row = group_answer(index, group, shaping_group, shaped, record)
-        if rewards.shadows is not None:
-            row.shadow = {label: shadow_answer(one) for label, one in rewards.shadows[index].items()}
-        if group.age is not None:
-            row.age = group.age
-        if record is not None and batch.plan.config.asynchronous:
-            row.too_old = group.too_old
-        rows.append(row)
+    asynchronous = batch.plan.config.asynchronous
+    async for turn in in_turns(batch.turns):
+        parts = zip(batch.groups[turn], rewards.groups[turn], rewards.shaped[turn], strict=True)
+        for index, (group, shaping_group, shaped) in enumerate(parts, turn.start):
+            record = None if outcome is None else outcome.groups[index]
+            row = group_answer(index, group, shaping_group, shaped, record)
+            if rewards.shadows is not None:
+                row.shadow = {label: shadow_answer(one) for label, one in rewards.shadows[index].items()}
+            if group.age is not None:
+                row.age = group.age
+            if record is not None and asynchronous:
+                row.too_old = group.too_old
+            rows.append(row)
     if outcome is None:
         return kind(
             run=request.run,

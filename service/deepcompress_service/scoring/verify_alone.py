@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from deepcompress_client.wire import RunConfig, VerifyAnswer, VerifyItem, VerifyRequest
 from deepcompress_verify import Check, Verdict
 
+from ..activity.recorder import verify_rows
 from ..difficulty.errors import UNUSABLE
 from ..observability import metrics
-from .batch import AddTask
+from .batch import TURN, AddTask, beside, in_turns, release, turns_of
 from .observing import observation, takes_observations_without_step
 from .pipeline import Pipeline
 from .request_checks import make_checks, missing_identity, reads_config, validate_items
 from .rewards import verdict_answers
-
-AT_ONCE = 4096
-"""Items that are worked on before other requests take their turn."""
 
 
 async def verify_items(pipeline: Pipeline, request: VerifyRequest, add_task: AddTask) -> VerifyAnswer:
@@ -28,23 +26,25 @@ async def verify_items(pipeline: Pipeline, request: VerifyRequest, add_task: Add
         InvalidRequestError: An item with a rollout_id lacks its run, step or problem_id, or a checker is unknown.
     """
     remote = pipeline.remote_names
-    validate_items(request, pipeline.settings, remote)
-    await asyncio.sleep(0)
-    await _check_steps(pipeline, request.items)
-    configs = await _configs(pipeline, request)
+    turns = turns_of([1] * len(request.items), 0)
+    large = len(turns) > 1
+    await beside(large, partial(validate_items, request, pipeline.settings, remote))
+    await _check_steps(pipeline, await beside(large, partial(without_step, request.items)))
+    configs = await _configs(pipeline, request, large)
     checks: list[Check] = []
-    async for start in _turns(request.items):
-        for item in request.items[start : start + AT_ONCE]:
+    async for turn in in_turns(turns):
+        for item in request.items[turn]:
             checks += make_checks(item, [item], request, configs[item.run], remote)
     first_run = next((item.run for item in request.items if item.run), None)
     verdicts = await pipeline.verdicts(checks, first_run, add_task)
-    recorded = await _observe(pipeline, request.items, verdicts)
+    await release(checks)
+    recorded = await _observe(pipeline, request.items, verdicts, turns)
     rows = []
-    async for start in _turns(request.items):
-        items = request.items[start : start + AT_ONCE]
-        names = (item.id if item.id is not None else str(index) for index, item in enumerate(items, start))
-        answered = verdict_answers(names, verdicts[start : start + AT_ONCE])
-        for index, (item, row) in enumerate(zip(items, answered, strict=True), start):
+    async for turn in in_turns(turns):
+        items = request.items[turn]
+        names = (item.id if item.id is not None else str(index) for index, item in enumerate(items, turn.start))
+        answered = verdict_answers(names, verdicts[turn])
+        for index, (item, row) in enumerate(zip(items, answered, strict=True), turn.start):
             if item.rollout_id is not None:
                 row.recorded = recorded.get(index, False)
             rows.append(row)
@@ -52,46 +52,52 @@ async def verify_items(pipeline: Pipeline, request: VerifyRequest, add_task: Add
     return VerifyAnswer(verdicts=rows)
 
 
-async def _turns(items: Sequence[VerifyItem]) -> AsyncIterator[int]:
-    """Yield the position of each AT_ONCE items, after other requests took their turn."""
-    for start in range(0, len(items), AT_ONCE):
-        await asyncio.sleep(0)
-        yield start
-
-
-async def _check_steps(pipeline: Pipeline, items: Sequence[VerifyItem]) -> None:
-    """Check that the observed items without a step are of asynchronous runs.
-
-    Raises:
-        InvalidRequestError: An item lacks its step.
-    """
-    without = {
+def without_step(items: Sequence[VerifyItem]) -> dict[str, int]:
+    """Return the position of the first observed item without a step of each run that has one."""
+    return {
         item.run: index
         for index, item in reversed(list(enumerate(items)))
         if item.rollout_id is not None and item.phase == "train" and item.step is None and item.run is not None
     }
+
+
+async def _check_steps(pipeline: Pipeline, without: Mapping[str, int]) -> None:
+    """Check that the runs of the observed items without a step are asynchronous.
+
+    Raises:
+        InvalidRequestError: An item lacks its step.
+    """
     for run, index in without.items():
         if not await takes_observations_without_step(pipeline, run):
             raise missing_identity(index, "step")
 
 
-async def _configs(pipeline: Pipeline, request: VerifyRequest) -> dict[str | None, RunConfig]:
+async def _configs(pipeline: Pipeline, request: VerifyRequest, large: bool) -> dict[str | None, RunConfig]:
     """Return the configuration of each run that an item names; runs are read only if a check depends on them."""
     default, remote = pipeline.default_plan.config, pipeline.remote_names
-    configs: dict[str | None, RunConfig] = dict.fromkeys((item.run for item in request.items), default)
-    for run in {item.run for item in request.items if item.run and reads_config(item, request, remote)}:
+
+    def named() -> tuple[set[str | None], set[str]]:
+        read = {item.run for item in request.items if item.run and reads_config(item, request, remote)}
+        return {item.run for item in request.items}, read
+
+    every, read = await beside(large, named)
+    configs: dict[str | None, RunConfig] = dict.fromkeys(every, default)
+    for run in read:
         configs[run] = (await pipeline.readable_plan(run)).config
     return configs
 
 
-async def _observe(pipeline: Pipeline, items: Sequence[VerifyItem], verdicts: Sequence[Verdict]) -> dict[int, bool]:
+async def _observe(
+    pipeline: Pipeline, items: Sequence[VerifyItem], verdicts: Sequence[Verdict], turns: Sequence[slice]
+) -> dict[int, bool]:
     """Send the training items that have a rollout_id to the store; return by index if each was recorded."""
     indices, observations = [], []
-    for index, (item, verdict) in enumerate(zip(items, verdicts, strict=True)):
-        if item.rollout_id is None or item.phase == "eval" or verdict.status == "unchecked":
-            continue
-        indices.append(index)
-        observations.append(observation(item, item, item, item.rollout_id, verdict.correct, verdict.status))
+    async for turn in in_turns(turns):
+        for index, (item, verdict) in enumerate(zip(items[turn], verdicts[turn], strict=True), turn.start):
+            if item.rollout_id is None or item.phase == "eval" or verdict.status == "unchecked":
+                continue
+            indices.append(index)
+            observations.append(observation(item, item, item, item.rollout_id, verdict.correct, verdict.status))
     if not observations:
         return {}
     try:
@@ -100,9 +106,12 @@ async def _observe(pipeline: Pipeline, items: Sequence[VerifyItem], verdicts: Se
         # The verdicts are answered without their observations, and the loss is counted.
         metrics.OBSERVATIONS_LOST.inc(len(indices))
         return {}
+    await release(observations)
     return dict(zip(indices, recorded, strict=True))
 
 
 async def _record(pipeline: Pipeline, request: VerifyRequest, verdicts: Sequence[Verdict]) -> None:
     """Give the recorder its sample of a verify request."""
-    pipeline.recorder.record_verify(request, verdicts)
+    large = len(verdicts) > TURN
+    for run, rows in await beside(large, partial(verify_rows, request, verdicts)):
+        pipeline.recorder.record_rows(run, rows)

@@ -14,6 +14,7 @@ import numpy as np
 
 from .batch import Batch, Bools, Floats, ratio
 from .parameters import Params
+from .types import Group, ShapedGroup
 
 WHITEN_EPS = 1e-8
 """Added to the variance when advantages are whitened, as in verl."""
@@ -102,6 +103,14 @@ def whitening(advantages: Sequence[float], tokens: Sequence[int], chosen: Sequen
     mean = math.fsum(a * n for a, n in rows) / count
     variance = math.fsum((a - mean) ** 2 * n for a, n in rows) / (count - 1)
     return mean, math.sqrt(variance + WHITEN_EPS)
+
+
+def step_whitening(groups: Sequence[Group], shaped: Sequence[ShapedGroup]) -> tuple[float, float]:
+    """Return the mean and std over tokens of the advantages of the groups of a step, as they were shaped."""
+    advantages = [a for one in shaped for a in one.advantages or ()]
+    tokens = [n for group in groups for n in group.tokens or ()]
+    chosen = [ok for group in groups for ok in group.trainable or (True,) * len(group.correct)]
+    return whitening(advantages, tokens, chosen)
 
 
 def whitened(batch: Batch, advantages: Floats) -> Floats:

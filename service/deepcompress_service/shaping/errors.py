@@ -11,6 +11,14 @@ class ShapingError(ValueError):
         self.field = field
         self.message = message
 
+    def counted_from(self, first: int) -> ShapingError:
+        """Return the error of a part of a request whose first group has the position `first` in it."""
+        head, dot, rest = self.field.partition(".")
+        index, more, name = rest.partition(".")
+        if head != "groups" or not index.isdigit():
+            return self
+        return type(self)(f"{head}{dot}{int(index) + first}{more}{name}", self.message)
+
 
 class ConfigError(ShapingError):
     """A run's configuration that no reward can be built from."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .advantages import Components, configured_advantages, whitened, whitening
+from .advantages import Components, configured_advantages, step_whitening, whitened
 from .batch import Batch, Floats
 from .configured import ConfiguredStrategy
 from .errors import InputError, StrategyError
@@ -209,14 +209,15 @@ class Reward:
         keys = {*self.main.requires, *(key for _, key in self.options.requires)}
         return bool(keys & {"level", "history", "lengths", "guard"}) or bool(self.main.accumulators)
 
+    @cached_property
+    def unwhitened(self) -> Reward:
+        """The reward without shadows and before its advantages are whitened."""
+        options = replace(self.options, advantage={**(self.options.advantage or {}), "whiten": "none"})
+        return replace(self, options=options, shadows=())
+
     def step_whitening(self, groups: Sequence[Group]) -> tuple[float, float]:
         """Return the mean and std over tokens of the advantages of a whole step, for rewards that read no state."""
-        options = replace(self.options, advantage={**(self.options.advantage or {}), "whiten": "none"})
-        shaped = replace(self, options=options, shadows=()).shape(groups)
-        advantages = [a for one in shaped for a in one.advantages or ()]
-        tokens = [n for group in groups for n in group.tokens or ()]
-        chosen = [ok for group in groups for ok in group.trainable or (True,) * len(group.correct)]
-        return whitening(advantages, tokens, chosen)
+        return step_whitening(groups, self.unwhitened.shape(groups))
 
     def shape_shadows(self, groups: Sequence[Group]) -> list[dict[str, ShapedGroup]]:
         """Return each group's rewards under every shadow strategy, by label, with the run's overlong term."""

@@ -8,10 +8,10 @@ and the query (docs/integrations/nemo_gym.md). Without ``?run=`` the reward is t
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -19,11 +19,13 @@ from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from ...scoring.batch import beside
 from ...settings import NemoGymQuery
 from ..auth import GrantDep
-from ..body import documented, json_response, read_batch, streamed_json
+from ..body import LARGE_BATCH_BYTES, JsonPieces, documented, json_response, read_batch
 from ..context import ContextDep, cancel_on_disconnect, check_waiting_room
 from ..errors import invalid
+from ..packed_rows import json_text, pack, unpack
 from ..slices import release
 from .cohort import TASK, RewardedRollout, VerifiedRollout, meet
 from .common import UNTRAINABLE, gold_of, outcome, verdicts
@@ -90,9 +92,10 @@ async def verify(
         cut = truncated(body.response)
         item = {"gold": answer, "response": text_of(body.response), "truncated": cut}
         (verdict,) = await verdicts(request, context, reservation, tasks, [item], query.answer_format)
+        large = reservation.weight > LARGE_BATCH_BYTES
         if run is None or cohort is None:
             components = {"outcome": outcome(verdict.correct, query.outcome_range)}
-            return _answer(row, RewardedRollout(components, verdict))
+            return await beside(large, partial(_answer, row, RewardedRollout(components, verdict), large))
         tokens = tokens_of(body.response)
         if tokens is None:
             detail = "needs generation_token_ids or usage.output_tokens, from which its length in tokens is counted"
@@ -103,14 +106,15 @@ async def verify(
         del body, item
     # After the reservation was released: a rollout that waits must not take the capacity that its group needs.
     share = check_waiting_room(request, context)
-    with context.nemo_gym_rows.keep(row, share) as unpack_row:
+    packed = await beside(large, partial(pack, row, large))
+    with context.nemo_gym_rows.keep(packed, share):
         rewarded = await cancel_on_disconnect(
             request, meet(context, run, rollout, query.timeout_s, query.groups_per_step, tasks.add_task, share)
         )
-        return _answer(unpack_row(), rewarded)
+        return await beside(large, lambda: _answer(unpack(packed), rewarded, large))
 
 
-def _answer(row: dict[str, Any], rewarded: RewardedRollout) -> Response:
+def _answer(row: dict[str, Any], rewarded: RewardedRollout, large: bool) -> Response:
     verdict = rewarded.verdict
     row |= {"accuracy": outcome(verdict.correct, "0_1"), "extracted_answer": verdict.answer}
     if verdict.status in UNTRAINABLE:
@@ -120,7 +124,7 @@ def _answer(row: dict[str, Any], rewarded: RewardedRollout) -> Response:
         total = sum(rewarded.components.values())
         row |= {"reward": total, "mask_sample": False, "reward_components": rewarded.components}
     # The row may have lone surrogates that a policy wrote: `json` escapes them, orjson refuses them.
-    return Response(json.dumps(row, allow_nan=False), media_type="application/json")
+    return JsonPieces([json_text(row, large).encode()])
 
 
 @router.post("/seed_session", summary="NeMo Gym: begin a session")
@@ -155,7 +159,7 @@ async def aggregate_metrics(request: Request, context: ContextDep) -> Response:
         body = await read_batch(request, context.settings, context.arrivals, reservation, AggregateBody)
         # In a thread, which writes the answer and frees the rows as well: they may have a hundred thousand numbers.
         pieces = await asyncio.to_thread(_written, body.verify_responses)
-        return streamed_json(pieces)
+        return JsonPieces(pieces)
 
 
 def _written(rows: list[dict[str, Any]]) -> list[bytes]:
