@@ -95,9 +95,7 @@ class EmbeddedService:
                     "an embedded service needs the service's packages: install deepcompress-reward[service]"
                 )
             self._address.unlink(missing_ok=True)
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
+            port, held = _held_port()
             command = [sys.executable, "-m", "deepcompress_service", "serve", "--host", "127.0.0.1"]
             command += ["--port", str(port), "--state-url", f"sqlite:///{folder.absolute()}/service.sqlite3"]
             command += ["--verifier-workers", "1", "--end-with-stdin"]
@@ -120,6 +118,8 @@ class EmbeddedService:
         except BaseException:
             self.stop()
             raise
+        finally:
+            held.close()
         row = {"url": self.url, "owner": self.owner, "host": socket.gethostname()}
         partial = self._address.with_suffix(".part")
         partial.write_text(json.dumps(row), "utf-8")
@@ -151,6 +151,21 @@ class EmbeddedService:
                 return
             time.sleep(0.1)
         raise RuntimeError(f"the embedded service was not ready within {START_TIMEOUT_S:.0f} s; see {log}")
+
+
+def _held_port() -> tuple[int, socket.socket]:
+    """Bind a free port of 127.0.0.1 without listening, so that no other program gets it before the service listens.
+
+    Otherwise the service of another job could get the port, and be taken for this one. Linux allows a service to
+    listen on a port that is held; elsewhere the port is only looked up.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    port: int = held.getsockname()[1]
+    if sys.platform != "linux":
+        held.close()
+    return port, held
 
 
 _starting = threading.Lock()

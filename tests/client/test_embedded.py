@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from deepcompress_client import Client, Retry, _embedded, errors
+
+from ..waiting import eventually
 
 JOB = """
 import sys
@@ -48,7 +53,7 @@ class Job:
         return self.process.stdout.readline().split()
 
     def end(self) -> None:
-        self.process.communicate(timeout=60)
+        self.process.communicate(timeout=240)
 
 
 def _without_ranks() -> dict[str, str]:
@@ -80,13 +85,8 @@ def _answers(url: str) -> bool:
     return True
 
 
-def _ends(url: str) -> bool:
-    end = time.monotonic() + 30
-    while _answers(url):
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
+def _await_end(url: str) -> None:
+    eventually(lambda: not _answers(url), "the service goes on")
 
 
 def test_ranks_share_one_service_and_a_child_inherits_it(job: Callable[..., Job], tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_ranks_share_one_service_and_a_child_inherits_it(job: Callable[..., Job]
     second.end()
     assert _answers(url), "it ends with rank 0 only"
     first.end()
-    assert _ends(url)
+    _await_end(url)
     assert not (tmp_path / "state" / "service.json").exists()
 
 
@@ -114,7 +114,7 @@ def test_a_killed_job_ends_its_service_and_the_next_one_has_its_state(job: Calla
     again = job("join")  # at once: the service of the killed job may still be about to end
     other, same = again.line()
     assert (other != url, same) == (True, level)
-    assert _ends(url)
+    _await_end(url)
 
 
 def test_a_rank_does_not_take_the_address_that_a_killed_job_left(job: Callable[..., Job]) -> None:
@@ -123,7 +123,7 @@ def test_a_rank_does_not_take_the_address_that_a_killed_job_left(job: Callable[.
     first.process.send_signal(signal.SIGKILL)
     first.process.wait()
     waiting = job("join", RANK="3")
-    assert _ends(url)
+    _await_end(url)
     with pytest.raises(subprocess.TimeoutExpired):
         waiting.process.wait(1.5)
     other, _ = job("join", RANK="0").line()
@@ -167,6 +167,25 @@ def test_a_folder_is_of_one_service(tmp_path: Path) -> None:
         _embedded.embedded_service(tmp_path),
     ):
         raise AssertionError(url)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, where a service listens on a port that is held")
+def test_no_other_program_gets_the_port_of_a_service_that_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The service of another job that started at the same time was taken for this one."""
+    refused: list[OSError] = []
+
+    def take(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        with socket.socket() as other, pytest.raises(OSError) as error:
+            other.bind(("127.0.0.1", int(command[command.index("--port") + 1])))
+        refused.append(error.value)
+        return subprocess.Popen(command, **options)
+
+    monkeypatch.setattr(_embedded, "subprocess", SimpleNamespace(**{**vars(subprocess), "Popen": take}))
+    with _embedded.embedded_service(tmp_path) as url:
+        assert _answers(url)
+    assert [error.errno for error in refused] == [errno.EADDRINUSE]
 
 
 def test_errors_name_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
