@@ -94,7 +94,7 @@ def test_places_are_not_lost_when_waiters_give_up() -> None:
         async with scheduler.slot("a"), scheduler.slot("b"):
             pass
 
-    asyncio.run(asyncio.wait_for(scenario(), 20))
+    asyncio.run(asyncio.wait_for(scenario(), 120))
 
 
 def test_a_slot_that_was_given_up_is_waited_for_and_counted_again() -> None:

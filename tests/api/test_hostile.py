@@ -223,14 +223,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
 )
 def test_broken_http_breaks_nothing(server: Server, raw: bytes) -> None:
     with socket.create_connection(("127.0.0.1", server.port)) as caller:
-        caller.settimeout(5)
+        caller.settimeout(60)
         try:
             caller.sendall(raw)
             answer = caller.recv(4096)
         except (ConnectionError, TimeoutError):
             answer = b""
     assert not answer.startswith(b"HTTP/1.1 5"), answer[:200]
-    assert httpx.get(f"{server.url}/readyz", timeout=10).status_code == 200
+    assert httpx.get(f"{server.url}/readyz", timeout=60).status_code == 200
 
 
 @pytest.mark.parametrize("head", [b"X: " + b"a" * 1_000_000, b"X: y\r\n" * 100_000])
@@ -313,7 +313,7 @@ def test_answers_match_the_openapi_description(server: Server) -> None:
         @settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy())
         def check(case: Any) -> None:
-            case.call_and_validate(checks=CHECKS, timeout=30)
+            case.call_and_validate(checks=CHECKS, timeout=120)
 
         check()
         tried += 1

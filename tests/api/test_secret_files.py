@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,8 @@ from fastapi.testclient import TestClient
 from deepcompress_service.app import create_app
 from deepcompress_service.settings import Settings
 
+from ..ports import free_port, listens
+from ..waiting import eventually
 from .conftest import shape_body
 
 GROUP = ("p", [True, False], [10, 20])
@@ -27,20 +27,13 @@ def test_the_password_of_redis_is_in_a_file(tmp_path: Path) -> None:
     server = shutil.which("redis-server")
     if server is None:
         pytest.skip("needs redis-server (Debian: apt install redis-server)")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     password = "p@ss/word:%?#"
     (tmp_path / "redis.conf").write_text(f'requirepass "{password}"\nport {port}\nbind 127.0.0.1\nsave ""\n')
     (tmp_path / "password").write_text(password + "\n")
     process = subprocess.Popen([server, str(tmp_path / "redis.conf")], cwd=tmp_path, stdout=subprocess.DEVNULL)
     try:
-        for _ in range(100):
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except OSError:
-                time.sleep(0.1)
+        eventually(lambda: listens(port))
         url = f"redis://127.0.0.1:{port}/0"
         settings = Settings(state_url=url, state_password_file=tmp_path / "password", verifier_workers=1)
         with TestClient(create_app(settings)) as client:

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,11 @@ from typing import Any
 import httpx
 import pytest
 
+from ..ports import free_port, listens
+from ..waiting import eventually
 from .conftest import shape_body
 
 P7 = ("p7", [True, False], [10, 20])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:
@@ -46,16 +41,21 @@ class Server:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         self.wait(200)
 
-    def wait(self, status: int, seconds: float = 240) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == status:
-                    return
-            except httpx.TransportError:
-                assert self.process.poll() is None, self.log.read_text()
-            time.sleep(0.02)
-        raise AssertionError(f"no {status} from /readyz: {self.log.read_text()}")
+    def wait(self, status: int) -> None:
+        eventually(lambda: self._readiness() == status, self.log.read_text, 240)
+
+    def _readiness(self) -> int | None:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2).status_code
+        except httpx.TransportError:
+            assert self.process.poll() is None, self.log.read_text()
+            return None
+
+    def in_progress(self) -> int:
+        """Requests that the server reads or works on."""
+        page = httpx.get(f"{self.url}/metrics", timeout=60).text
+        (line,) = [line for line in page.splitlines() if line.startswith("deepcompress_inflight_requests ")]
+        return int(float(line.split()[1]))
 
     def stop(self) -> None:
         if self.process.poll() is None:
@@ -70,15 +70,16 @@ def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
     started.stop()
 
 
-def eventually(send: Callable[[], httpx.Response], status: int, seconds: float = 60) -> httpx.Response:
+def answered(send: Callable[[], httpx.Response], status: int) -> httpx.Response:
     """Send until the answer has this status, as the server takes its time to read or to miss other callers."""
-    end = time.monotonic() + seconds
-    while True:
-        answer = send()
-        if answer.status_code == status or time.monotonic() > end:
-            assert answer.status_code == status, answer.text
-            return answer
-        time.sleep(0.05)
+    answers: list[httpx.Response] = []
+
+    def sent() -> bool:
+        answers[:] = [send()]
+        return answers[0].status_code == status
+
+    eventually(sent, lambda: answers[0].text)
+    return answers[0]
 
 
 def raw_request(port: int, path: str, length: int, method: str = "POST") -> socket.socket:
@@ -89,19 +90,20 @@ def raw_request(port: int, path: str, length: int, method: str = "POST") -> sock
     return caller
 
 
-@pytest.mark.parametrize("server", [{"drain_seconds": 5}], indirect=True)
+@pytest.mark.parametrize("server", [{"drain_seconds": 10}], indirect=True)
 def test_sigterm_drops_readiness_first_and_finishes_what_is_in_flight(server: Server) -> None:
     body = json.dumps(shape_body("drained", 1, P7)).encode()
     caller = raw_request(server.port, "/v1/shape", len(body))
     caller.sendall(body[:20])
-    time.sleep(0.2)
+    eventually(lambda: server.in_progress() == 1)
     server.process.send_signal(signal.SIGTERM)
     server.wait(503)
     assert "draining" in httpx.get(f"{server.url}/readyz").json()["why"]["service"]
     # Not ready, but still serving: a balancer may not have noticed yet.
     assert httpx.post(f"{server.url}/v1/shape", json=shape_body("drained", 1, ("q", [True], [5]))).status_code == 200
-    time.sleep(5.1)
+    eventually(lambda: not listens(server.port))
     caller.sendall(body[20:])
+    caller.settimeout(60)
     answer = caller.recv(65536)
     assert answer.startswith(b"HTTP/1.1 200"), answer
     # uvicorn ends by the signal that it was sent, once everything is finished.
@@ -110,21 +112,20 @@ def test_sigterm_drops_readiness_first_and_finishes_what_is_in_flight(server: Se
 
 def test_a_stop_waits_for_no_body_and_for_no_group(server: Server) -> None:
     """Neither may ever come; the caller sends the request again, to another replica."""
-    upload = raw_request(server.port, "/v1/shape", 1000)
-    imported = raw_request(server.port, "/v1/runs/r/import", 1000, "PUT")
     rollout = {"run": "held", "step": 1, "problem_id": "p", "group_size": 2, "rollout_index": 0}
     body = json.dumps({**rollout, "gold": "1", "response": "\\boxed{1}", "tokens": 5}).encode()
     held = raw_request(server.port, "/v1/rollouts", len(body))
     held.sendall(body)
-    eventually(lambda: httpx.get(f"{server.url}/v1/runs/held"), 200)
-    time.sleep(1)
-    began = time.monotonic()
+    answered(lambda: httpx.get(f"{server.url}/v1/runs/held"), 200)
+    eventually(lambda: server.in_progress() == 0)  # a rollout that waits for its group is none
+    upload = raw_request(server.port, "/v1/shape", 1000)
+    imported = raw_request(server.port, "/v1/runs/r/import", 1000, "PUT")
+    eventually(lambda: server.in_progress() == 2)
     server.process.send_signal(signal.SIGTERM)
     for caller in (upload, imported, held):
         caller.settimeout(60)
-        assert caller.recv(4096).startswith(b"HTTP/1.1 503")
+        assert caller.recv(4096).startswith(b"HTTP/1.1 503")  # after 30 s they would be cut off
     assert server.process.wait(60) in (0, -signal.SIGTERM)
-    assert time.monotonic() - began < 20  # 3 s, and a busy machine; requests in progress have 30 s
 
 
 @pytest.mark.parametrize("server", [{"body_timeout_seconds": 0.5}], indirect=True)
@@ -138,12 +139,12 @@ def test_a_body_that_does_not_arrive_is_a_408(server: Server) -> None:
 @pytest.mark.parametrize("server", [{"max_inflight_requests": 4}], indirect=True)
 def test_more_requests_than_the_limit_are_a_503_with_retry_after(server: Server) -> None:
     callers = [raw_request(server.port, "/v1/shape", 1000) for _ in range(4)]
-    refused = eventually(lambda: httpx.post(f"{server.url}/v1/shape", json=shape_body("r", 1, P7)), 503)
+    refused = answered(lambda: httpx.post(f"{server.url}/v1/shape", json=shape_body("r", 1, P7)), 503)
     assert refused.json()["type"].endswith(":overloaded")
     assert int(refused.headers["retry-after"]) >= 1
     for caller in callers:
         caller.close()
-    assert eventually(lambda: httpx.post(f"{server.url}/v1/shape", json=shape_body("r", 1, P7)), 200)
+    assert answered(lambda: httpx.post(f"{server.url}/v1/shape", json=shape_body("r", 1, P7)), 200)
 
 
 def test_callers_that_disconnect_take_no_place(server: Server) -> None:
@@ -153,7 +154,7 @@ def test_callers_that_disconnect_take_no_place(server: Server) -> None:
         caller = raw_request(server.port, "/v1/verify", len(body))
         caller.sendall(body)
         caller.close()
-    answer = httpx.post(f"{server.url}/v1/verify", content=body, timeout=30)
+    answer = httpx.post(f"{server.url}/v1/verify", content=body, timeout=120)
     assert answer.status_code == 200
     assert all(verdict["correct"] for verdict in answer.json()["verdicts"])
 
@@ -166,7 +167,7 @@ def test_two_processes_share_one_state(server: Server) -> None:
     def send() -> None:
         with httpx.Client() as client:
             for step in range(5):
-                got = client.post(f"{server.url}/v1/shape", json=shape_body("shared", step, P7), timeout=30)
+                got = client.post(f"{server.url}/v1/shape", json=shape_body("shared", step, P7), timeout=120)
                 rewards.append((step, got.json()["groups"][0]["rewards"]))
 
     threads = [threading.Thread(target=send) for _ in range(4)]
@@ -186,13 +187,7 @@ def test_server_processes_end_when_their_supervisor_is_killed(server: Server) ->
     """They would hold the port otherwise, and the next start would fail."""
     server.process.kill()
     server.process.wait()
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        with socket.socket() as caller:
-            if caller.connect_ex(("127.0.0.1", server.port)) != 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError("somebody still listens")
+    eventually(lambda: not listens(server.port), "a process still listens")
 
 
 def test_a_wrong_setting_is_an_error_that_names_its_variable(tmp_path: Path) -> None:
@@ -220,7 +215,7 @@ def test_a_thread_that_waits_does_not_delay_the_end(tmp_path: Path, monkeypatch:
     monkeypatch.delenv("PYTHONPATH")
     server.process.send_signal(signal.SIGTERM)
     try:
-        assert server.process.wait(30) == 0
+        assert server.process.wait(80) == 0  # the thread waits for 90 s
     finally:
         server.stop()
     assert "waiting for threads" in server.log.read_text()

@@ -31,6 +31,9 @@ from deepcompress_service.cli import jsonl, serve
 from deepcompress_service.cli.app import app
 from deepcompress_service.cli.embedded import embedded_service
 
+from ..ports import free_port
+from ..waiting import eventually
+
 PASS_THROUGH = {("train",), ("eval",)}
 """Commands whose arguments the trainer parses: tests/trainer/test_mistakes.py."""
 RIGHT = {
@@ -270,8 +273,7 @@ WITH_SERVICE = [words for words in OWN if any(parameter.name == "url" for parame
 
 @pytest.mark.parametrize("words", WITH_SERVICE, ids=label)
 def test_a_service_that_is_away_or_another(cli: Cli, desk: Path, words: tuple[str, ...]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        closed = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    closed = f"http://127.0.0.1:{free_port()}"
     result = cli(*right_call(words), "--url", closed)
     refused(result, named=closed)
     assert result.exit_code == 3
@@ -407,12 +409,10 @@ def test_a_reader_that_ends_early(desk: Path, service: str, words: tuple[str, ..
 def test_control_c(desk: Path, service: str, call: list[str]) -> None:
     waiting = process(call, desk, service, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     state = Path(f"/proc/{waiting.pid}/wchan")
-    until = time.monotonic() + 120
-    while "pipe" not in state.read_text() and time.monotonic() < until:
-        time.sleep(0.1)
-        if state.read_text() in ("0", ""):  # a kernel without this file: wait as long as a start takes
-            time.sleep(8)
-            break
+    if state.read_text() in ("0", ""):  # a kernel without this file: wait as long as a start takes
+        time.sleep(8)
+    else:
+        eventually(lambda: "pipe" in state.read_text(), state.read_text, 240)
     waiting.send_signal(signal.SIGINT)
     errors = waiting.communicate(timeout=100)[1].decode()
     assert "Traceback" not in errors

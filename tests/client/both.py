@@ -11,7 +11,7 @@ import httpx
 
 from deepcompress_client import AsyncClient, AsyncRun, Client, Retry
 
-QUICK = Retry(max_elapsed_s=20.0, first_wait_s=0.001, max_wait_s=0.01)
+QUICK = Retry(max_elapsed_s=120.0, first_wait_s=0.001, max_wait_s=0.01)
 """Waits too short to notice, and time enough for many tries."""
 
 Handler = Callable[[httpx.Request], httpx.Response]

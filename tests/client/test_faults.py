@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
-from deepcompress_client import Client, Retry, errors
+from deepcompress_client import Client, Retry, _async_client, _client, _transport, errors
 
+from ..ports import free_port
 from .both import QUICK
 from .stub import Stub
 
@@ -121,7 +123,7 @@ def busy(connection: socket.socket) -> bool:
 def drip(connection: socket.socket) -> bool:
     with contextlib.suppress(OSError):
         connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n")
-        for _ in range(200):
+        while True:
             connection.sendall(b" ")
             time.sleep(0.05)
     return True
@@ -134,8 +136,7 @@ def page_of_a_proxy(connection: socket.socket) -> bool:
 
 
 def stall(connection: socket.socket) -> bool:
-    time.sleep(1.0)
-    return True
+    return not connection.recv(1)  # until the client leaves
 
 
 @pytest.mark.parametrize("fault", [cut, reset, half_an_answer, half_a_head, busy], ids=lambda f: f.__name__)
@@ -149,13 +150,13 @@ def test_a_lost_answer_is_asked_for_again(client: Callable[..., Any], fault: Fau
 
 def test_silence_is_a_lost_answer(client: Callable[..., Any]) -> None:
     with serving(stall) as server:
-        assert client(server.url, timeout_s=0.2).verify_one("7", "7").correct
-        assert len(server.bodies) == 2
+        assert client(server.url, timeout_s=0.5).verify_one("7", "7").correct
+        assert len(server.bodies) >= 2
+        assert len(set(server.bodies)) == 1
 
 
 def test_a_service_that_comes_back_is_found_again(client: Callable[..., Any]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
 
     def start_late() -> None:
         time.sleep(0.3)
@@ -169,40 +170,48 @@ def test_a_service_that_comes_back_is_found_again(client: Callable[..., Any]) ->
 
 
 def test_a_service_that_stays_away_is_given_up_in_time(client: Callable[..., Any]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    began = time.monotonic()
+    url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(errors.TransportError, match="ConnectError"):
         client(url, retry=Retry(max_elapsed_s=0.5, first_wait_s=0.05)).verify_one("7", "7")
-    assert time.monotonic() - began < 60
 
 
-def test_a_deadline_is_used_to_its_end_and_no_attempt_goes_beyond_it(client: Callable[..., Any]) -> None:
-    began = time.monotonic()
+def test_a_deadline_is_used_to_its_end_and_no_attempt_goes_beyond_it(
+    client: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
     left: list[tuple[float, float]] = []
 
     def refuse(request: httpx.Request) -> httpx.Response:
-        left.append((time.monotonic() - began, request.extensions["timeout"]["read"]))
+        left.append((now, request.extensions["timeout"]["read"]))
         return httpx.Response(503, json={"type": "x", "title": "x", "status": 503, "detail": "away"})
 
+    def pass_by(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    async def pass_by_async(seconds: float) -> None:
+        pass_by(seconds)
+
+    for module in (_client, _async_client, _transport):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now, time=time.time))
+    monkeypatch.setattr(_client, "sleep", pass_by)
+    monkeypatch.setattr(_async_client, "sleep", pass_by_async)
     retry = Retry(deadline_s=2.0, first_wait_s=0.05, max_wait_s=0.1)
     with pytest.raises(errors.Unavailable):
         client("http://service", handler=refuse, timeout_s=120.0, retry=retry).verify_one("7", "7")
-    assert len(left) > 4
-    assert all(at + timeout <= 2.0 + 0.05 for at, timeout in left)
-    assert left[-1][0] > 1.0
+    assert len(left) > 10
+    assert all(at + timeout == pytest.approx(1002.0) for at, timeout in left)
+    assert left[-1][0] > 1001.8
 
 
 def test_an_answer_in_drops_does_not_outlast_the_deadline(client: Callable[..., Any], tmp_path: Path) -> None:
-    began = time.monotonic()
     with serving(None, drip, drip) as server:
-        one = client(server.url, retry=Retry(deadline_s=1.0))
+        one = client(server.url, retry=Retry(deadline_s=2.0))
         run = one.run("r")
         with pytest.raises(errors.TransportError, match="ReadTimeout"):
             one.verify_one("7", "7")
         with pytest.raises(errors.TransportError, match="ReadTimeout"):
             run.export_to(tmp_path / "r.jsonl")
-    assert time.monotonic() - began < 8
     assert not list(tmp_path.iterdir())
 
 
@@ -249,5 +258,5 @@ def test_a_client_may_be_used_after_a_fork() -> None:
             child.start()
         _ask_ten_times(one)
         for child in children:
-            child.join(20)
+            child.join(120)
         assert [child.exitcode for child in children] == [0, 0]

@@ -21,10 +21,11 @@ from deepcompress_service.app import create_app
 from deepcompress_service.cli.embedded import embedded_service
 from deepcompress_service.settings import Settings
 
+from ..ports import free_port
 from .both import QUICK
 from .proxy import FATES, LossyProxy
 
-PATIENT = Retry(max_elapsed_s=60.0, first_wait_s=0.005, max_wait_s=0.1)
+PATIENT = Retry(max_elapsed_s=240.0, first_wait_s=0.005, max_wait_s=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +204,7 @@ def test_an_app_in_this_process_needs_no_socket() -> None:
 
 
 def test_a_service_killed_in_the_middle_loses_and_doubles_nothing(url: str, tmp_path: Path) -> None:
-    port = _free_port()
+    port = free_port()
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -227,23 +228,15 @@ def test_a_service_killed_in_the_middle_loses_and_doubles_nothing(url: str, tmp_
 
             training = threading.Thread(target=train)
             training.start()
-            assert killed.wait(60)
+            assert killed.wait(240)
             service.send_signal(signal.SIGKILL)
             service.wait()
             service = start()
             for step in range(30):
                 straight.score(make_groups(step), step=step)
-            training.join(120)
+            training.join()
             assert run.history().steps == straight.history().steps
             assert list(run.problems()) == list(straight.problems())
     finally:
         service.kill()
         service.wait()
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port

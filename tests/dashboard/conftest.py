@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+from ..ports import free_port
+from ..waiting import eventually
 
 FLAGS = (
     "--headless",
@@ -29,20 +30,13 @@ KEY = "a key for the tests"
 Serve = Callable[..., str]
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """Starts `deepcompress serve` with settings from keyword arguments; its address. `serve.last` is the process."""
     servers = []
 
     def start(**settings: Any) -> str:
-        port = _free_port()
+        port = free_port()
         folder = tmp_path_factory.mktemp("service")
         chosen = {"state_url": f"sqlite:///{folder}/state.sqlite3", "verifier_workers": 1, **settings}
         environment = {f"DEEPCOMPRESS_{name.upper()}": str(value) for name, value in chosen.items()}
@@ -56,21 +50,22 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
         servers.append(server)
         start.last = server  # type: ignore[attr-defined]
         address = f"http://127.0.0.1:{port}"
-        for _ in range(240):
+
+        def is_ready() -> bool:
             assert server.poll() is None, (folder / "log").read_text()
             try:
-                if httpx.get(f"{address}/readyz", timeout=2).status_code == 200:
-                    return address
+                return httpx.get(f"{address}/readyz", timeout=2).status_code == 200
             except httpx.HTTPError:
-                pass
-            time.sleep(0.25)
-        raise AssertionError((folder / "log").read_text())
+                return False
+
+        eventually(is_ready, (folder / "log").read_text, 240)
+        return address
 
     yield start
     for server in servers:
         server.terminate()
     for server in servers:
-        server.wait(20)
+        server.wait(120)
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +76,9 @@ def browser() -> Iterator[Any]:
     if found is None:
         pytest.skip("needs Chromium (Debian: apt install chromium)")
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: the extra [dev]")
+    playwright.expect.set_options(timeout=60_000)
     with playwright.sync_playwright() as player:
-        chromium = player.chromium.launch(executable_path=found, args=list(FLAGS))
+        chromium = player.chromium.launch(executable_path=found, args=list(FLAGS), timeout=120_000)
         yield chromium
         chromium.close()
 
@@ -95,7 +91,7 @@ class Pages:
         self._contexts: list[Any] = []
         self.complaints: list[str] = []
         self.expected: list[str] = []
-        """Parts of the complaints that a test's own doing may bring."""
+        """Parts of the complaints that a test's own doing may bring; they may come at any time until the end."""
         self.requested: list[str] = []
 
     def open(self, address: str, path: str = "/", **options: Any) -> Any:
@@ -107,7 +103,7 @@ class Pages:
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         page.on("console", lambda message: message.type == "error" and self.complaints.append(message.text))
         page.on("request", lambda request: self.requested.append(request.url))
-        page.goto(address + path)
+        page.goto(address + path, timeout=60_000)
         return page
 
     def close(self) -> None:

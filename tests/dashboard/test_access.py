@@ -138,6 +138,7 @@ def give(page: Any, key: str) -> None:
 
 
 def test_a_locked_service_requires_a_key_once_a_session(locked: str, pages: Pages) -> None:
+    pages.expected.append("401")  # the browser reports each
     page = pages.open(locked)
     dialog = page.get_by_role("dialog", name="API key")
     dialog.wait_for()
@@ -158,10 +159,10 @@ def test_a_locked_service_requires_a_key_once_a_session(locked: str, pages: Page
     page.locator("tbody tr").first.wait_for()
     fresh = pages.open(locked)
     fresh.get_by_role("dialog", name="API key").wait_for()
-    pages.complaints.clear()  # the browser reports each 401
 
 
 def test_a_key_shows_its_own_runs_and_no_others(locked: str, pages: Pages) -> None:
+    pages.expected += ["401", "403"]
     page = pages.open(locked)
     give(page, "read a")
     page.locator(".card").first.wait_for()
@@ -169,7 +170,6 @@ def test_a_key_shows_its_own_runs_and_no_others(locked: str, pages: Pages) -> No
     page.goto(f"{locked}/#/runs/team-b-one")
     page.get_by_text("this key is not for this run").wait_for()
     assert page.locator(".figure").count() == 0
-    pages.complaints.clear()
 
 
 def test_the_streams_and_problems_need_the_key_too(locked: str) -> None:

@@ -58,6 +58,7 @@ def test_runs_are_chosen_in_the_list_and_drawn_in_one_chart(two: str, pages: Pag
     chart = panel(page, "Mean tokens")
     expect(chart.locator(".plot .line")).to_have_count(2)
     chart.get_by_text("As a table").click()
+    expect(chart.locator("tbody tr")).to_have_count(6)
     rows = [row.split("\t") for row in chart.locator("tbody").inner_text().splitlines()]
     steps = {
         run: {row["step"]: row for row in httpx.get(f"{two}/v1/runs/{run}/history").json()["steps"]}
@@ -83,12 +84,14 @@ def test_the_table_compares_the_last_steps_that_every_run_has(two: str, pages: P
         mean[run] = sum(row["mean_tokens"] for row in rows) / 4
     change = 100 * mean["with"] / mean["without"] - 100
     assert change < -30
-    cells = table.locator("tbody tr").nth(1).inner_text()
-    assert f"−{abs(change):.1f}%" in cells and str(round(mean["with"])) in cells
+    cells = table.locator("tbody tr").nth(1)
+    expect(cells).to_contain_text(f"−{abs(change):.1f}%")
+    expect(cells).to_contain_text(str(round(mean["with"])))
     # Charts without a value other than zero are left out, and named.
-    assert not panel(page, "Undecided").is_visible()
-    assert "undecided" in page.locator(".left-out").inner_text()
-    assert panel(page, "No answer").is_visible() and panel(page, "Mean length reward").is_visible()
+    expect(panel(page, "No answer")).to_be_visible()
+    expect(panel(page, "Mean length reward")).to_be_visible()
+    expect(page.locator(".left-out")).to_contain_text("undecided")
+    expect(panel(page, "Undecided")).not_to_be_visible()
     table.get_by_role("link", name="Remove without").click()
     page.get_by_role("heading", name="with", level=1).wait_for()
 
@@ -150,7 +153,7 @@ def test_smoothing_and_filters_are_in_the_address(two: str, pages: Pages) -> Non
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     assert page.url.endswith("?smooth=0.6")
-    assert chart.locator(".line.raw").count() > 0
+    expect(chart.locator(".line.raw")).not_to_have_count(0)
     page.get_by_role("button", name="Last 50").click()
     problems = panel(page, "Problems")
     problems.get_by_role("button", name="Hard").click()
@@ -181,7 +184,7 @@ def test_the_list_is_searched_sorted_and_paged(serve: Serve, pages: Pages) -> No
     page = pages.open(address)
     heads = page.locator(".card h2")
     expect(heads).to_have_count(24)
-    assert heads.first.inner_text() == "run-29"
+    expect(heads.first).to_have_text("run-29")
     page.get_by_role("button", name="Next").click()
     expect(heads).to_have_count(6)
     page.get_by_role("searchbox").fill("run-1")
@@ -297,5 +300,5 @@ def test_a_finished_run_has_no_open_step(serve: Serve, tmp_path: Path, pages: Pa
         database.execute("UPDATE used SET at = ? WHERE run = 'done'", (time.time() - 3 * 86400,))
     page = pages.open(address, "/#/runs/done")
     page.locator(".times", has_text="idle").wait_for()
-    assert page.locator(".figure", has_text="Last step").is_visible()
+    expect(page.locator(".figure", has_text="Last step")).to_be_visible()
     assert page.locator(".figure", has_text="Open step").count() == 0

@@ -3,6 +3,8 @@ request."""
 
 from __future__ import annotations
 
+from playwright.sync_api import expect
+
 from .conftest import KEY, Pages, Serve
 
 
@@ -10,7 +12,7 @@ def test_a_key_entered_at_authorize_is_sent(serve: Serve, pages: Pages) -> None:
     address = serve()
     page = pages.open(address, "/docs")
     page.locator("h1.title, h2.title").first.wait_for()
-    assert page.get_by_text("Check answers and compute rewards.").count() == 1
+    expect(page.get_by_text("Check answers and compute rewards.")).to_have_count(1)
     page.locator("button.authorize").first.click()
     page.locator(".auth-container", has_text="bearer").first.locator("input").first.fill(KEY)
     page.locator(".auth-btn-wrapper button.authorize").first.click()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -19,6 +20,7 @@ from deepcompress_service.observability import metrics, run_metrics
 from deepcompress_service.observability.run_metrics import RunMetrics
 from deepcompress_verify import Verdict
 
+from ..waiting import eventually
 from .conftest import KEY, Serve, train
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -26,7 +28,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 def scrape(address: str, key: str | None = None) -> Samples:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    page = httpx.get(f"{address}/metrics", headers=headers)
+    page = httpx.get(f"{address}/metrics", headers=headers, timeout=60)
     assert page.status_code == 200
     found: Samples = {}
     for family in text_string_to_metric_families(page.text):
@@ -52,7 +54,29 @@ def many(serve: Serve) -> str:
     return address
 
 
+def settled(address: str, ready: Callable[[Samples], bool]) -> Samples:
+    """The metrics, once a request counts that was answered a moment before: some are counted after their answer."""
+    found: list[Samples] = []
+
+    def scraped() -> bool:
+        found[:] = [scrape(address)]
+        return ready(found[0])
+
+    eventually(scraped, lambda: found[0])
+    return found[0]
+
+
 def test_several_workers_answer_as_one(many: str) -> None:
+    def is_counted(samples: Samples) -> bool:
+        return (
+            value(samples, "deepcompress_requests_total", route="/v1/runs/{run}") >= 21
+            and value(samples, "deepcompress_requests_total", route="none") >= 1
+            and value(samples, "deepcompress_groups_total") >= 5 * 30
+            and value(samples, "deepcompress_memory_bytes") > 20e6
+            and value(samples, "deepcompress_verifier_workers_alive") == 2
+        )
+
+    settled(many, is_counted)
     for _ in range(6):
         samples = scrape(many)
         assert value(samples, "deepcompress_requests_total", route="/v1/score", code="200") == 5
@@ -69,8 +93,7 @@ def test_several_workers_answer_as_one(many: str) -> None:
 
 
 def test_runs_have_gauges_with_the_values_of_the_store(many: str) -> None:
-    asyncio.run(asyncio.sleep(run_metrics.REFRESH_S + 1))
-    samples = scrape(many)
+    samples = settled(many, lambda found: value(found, "deepcompress_run_reward", run="many", component="total") != 0)
     steps = httpx.get(f"{many}/v1/runs/many/history").json()["steps"]
     closed = [step for step in steps if step["closed"]][-1]
     assert value(samples, "deepcompress_store_up") == 1
@@ -101,7 +124,9 @@ def test_figures_by_data_source_are_gauges_of_a_bounded_number(serve: Serve) -> 
         ]
         body = {"run": "split", "step": step, "groups": groups}
         httpx.post(f"{address}/v1/shape", json=body).raise_for_status()
-    samples = scrape(address)
+    samples = settled(
+        address, lambda found: value(found, "deepcompress_run_source_reward", run="split", data_source="set-00") > 0
+    )
     for figure, number in (("pass_ratio", 0.75), ("mean_tokens", 100.0), ("truncated_share", 0.25)):
         name = f"deepcompress_run_source_{figure}"
         series = {dict(labels)["data_source"]: found for (one, labels), found in samples.items() if one == name}
@@ -209,7 +234,9 @@ def test_a_run_with_policy_versions_has_gauges_of_ages(serve: Serve) -> None:
         ]
         body = {"run": "late", "step": step, "policy_version": version, "groups": groups}
         httpx.post(f"{address}/v1/shape", json=body).raise_for_status()
-    samples = scrape(address)
+    samples = settled(
+        address, lambda found: value(found, "deepcompress_groups_total", phase="train", kind="too_old") >= 4
+    )
     assert value(samples, "deepcompress_run_age", run="late", of="mean") == pytest.approx(4 / 3)
     assert value(samples, "deepcompress_run_age", run="late", of="largest") == 3
     assert value(samples, "deepcompress_run_too_old_groups", run="late") == 1

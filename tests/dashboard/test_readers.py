@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from deepcompress_service.api.errors import ApiError
 from deepcompress_service.app import EXPORTS, EXPORTS_PER_KEY, RESERVED_EXPORTS
 from deepcompress_service.dashboard.routes import MAX_VIEWERS, RESERVED_VIEWERS, VIEWERS_PER_KEY
 
+from ..waiting import eventually
 from .conftest import Serve
 
 KEYS = """
@@ -111,15 +111,9 @@ def test_unread_exports_block_no_other_reader_and_are_released(keys: Path, serve
             assert two.status_code == 200
             assert b'"end"' in two.content.splitlines()[-1] or two.content.endswith(b"\n")
             assert client.get("/v1/runs/r/export").status_code == 200
-        deadline = time.monotonic() + 30
-        while len(os.listdir(f"/proc/{pid}/fd")) > before + 12 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert len(os.listdir(f"/proc/{pid}/fd")) <= before + 12
-        # The places are free again, soon after the connections are closed.
-        while (answer := client.get("/v1/runs/r/export", headers=headers("one-key"))).status_code == 429:
-            assert time.monotonic() < deadline + 30
-            time.sleep(0.1)
-        assert answer.status_code == 200
+        eventually(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= before + 12)
+        # The places are free again.
+        eventually(lambda: client.get("/v1/runs/r/export", headers=headers("one-key")).status_code == 200)
         assert client.get("/v1/runs/none/export").status_code == 404
     assert EXPORTS_PER_KEY + RESERVED_EXPORTS <= EXPORTS
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+
+from ..ports import free_port, listens
+from ..waiting import BOUND_S, eventually
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -25,23 +26,14 @@ def program(name: str) -> str:
     return found
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
-def wait_until(ready: Callable[[], bool], seconds: float = 60, what: str = "it") -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+def wait_until(ready: Callable[[], bool], seconds: float = BOUND_S, what: str = "it") -> None:
+    def is_ready() -> bool:
         try:
-            if ready():
-                return
+            return ready()
         except (httpx.HTTPError, OSError):
-            pass
-        time.sleep(0.2)
-    raise AssertionError(f"{what} was not there within {seconds} s")
+            return False
+
+    eventually(is_ready, f"{what} was not there within {seconds} s", seconds)
 
 
 class Parts:
@@ -64,7 +56,7 @@ class Parts:
             *(program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(self.folder)),
             *("--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"),
         )
-        wait_until(lambda: socket.create_connection(("127.0.0.1", port)).close() is None, what="redis")
+        wait_until(lambda: listens(port), what="redis")
         return f"redis://127.0.0.1:{port}/0"
 
     def service(self, port: int, state_url: str, workers: int = 1, **settings: str) -> subprocess.Popen[bytes]:
@@ -125,7 +117,7 @@ class Parts:
             process.terminate()
         for process in self._processes:
             try:
-                process.wait(40)
+                process.wait(120)
             except subprocess.TimeoutExpired:
                 process.kill()
 

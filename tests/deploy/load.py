@@ -111,7 +111,6 @@ class Load:
         before = [len(trainer.sent) for trainer in self.trainers]
         wait_until(
             lambda: all(len(t.sent) > n for t, n in zip(self.trainers, before, strict=True)),
-            seconds=90,
             what="progress",
         )
 
@@ -119,7 +118,7 @@ class Load:
         """Stop the trainers; check that no request failed and that the state is the one of what was sent."""
         self.stop.set()
         for trainer in self.trainers:
-            trainer.join(60)
+            trainer.join(120)
             assert not trainer.is_alive()
         assert [failure for trainer in self.trainers for failure in trainer.failures] == []
         for run, shards in self.runs.items():

@@ -21,7 +21,8 @@ import httpx
 import pytest
 import yaml
 
-from .conftest import free_port, wait_until
+from ..ports import free_port
+from .conftest import wait_until
 from .load import Load, load
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from .conftest import DEPLOY, Parts, free_port, program, wait_until
+from ..ports import free_port
+from .conftest import DEPLOY, Parts, program, wait_until
 
 RULES = DEPLOY / "prometheus" / "rules" / "deepcompress.yml"
 DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
@@ -88,7 +89,7 @@ def prometheus(parts: Parts) -> str:
 
 
 def query(server: str, expression: str) -> list[dict[str, Any]]:
-    answer = httpx.get(f"{server}/api/v1/query", params={"query": expression}, timeout=20)
+    answer = httpx.get(f"{server}/api/v1/query", params={"query": expression}, timeout=60)
     body = answer.json()
     assert body["status"] == "success", f"{expression}: {body}"
     found: list[dict[str, Any]] = body["data"]["result"]

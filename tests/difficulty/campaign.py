@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +21,7 @@ from deepcompress_service.difficulty.model import Commit, DifficultyConfig, Grou
 from deepcompress_service.difficulty.samples import Retirement, SampleRequest
 from deepcompress_service.difficulty.store import DifficultyStore
 
+from ..waiting import eventually_async
 from .driving import group
 from .reference_model import ReferenceModel
 
@@ -238,16 +238,18 @@ async def train_all(stores: Sequence[DifficultyStore], plans: Sequence[Plan], fa
     )
 
 
-async def patient(call: Callable[[], Awaitable[T]], seconds: float = 60.0) -> T:
+async def patient(call: Callable[[], Awaitable[T]]) -> T:
     """Return the result of a call that a busy machine may make late for its timeout: it is tried again."""
-    until = time.monotonic() + seconds
-    while True:
+    refused: list[StoreUnavailable] = []
+
+    async def result() -> list[T]:
         try:
-            return await call()
-        except StoreUnavailable:
-            if time.monotonic() > until:
-                raise
-            await asyncio.sleep(0.05)
+            return [await call()]
+        except StoreUnavailable as error:
+            refused[:] = [error]
+            return []
+
+    return (await eventually_async(result, lambda: refused))[0]
 
 
 async def check(store: DifficultyStore, plan: Plan) -> None:

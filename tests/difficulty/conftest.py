@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,8 +10,10 @@ import pytest
 
 from deepcompress_service.difficulty.model import DifficultyConfig
 
+from ..ports import free_cluster_port
+from ..waiting import eventually
 from .driving import Driver, Run
-from .servers import REDIS_SERVER, RedisServer, cluster_port, start_sentinels, tls_server
+from .servers import REDIS_SERVER, RedisServer, start_sentinels, tls_server
 
 REDIS_STORES = ("redis", "rediss", "sentinel", "cluster")
 SHARED_STORES = ("sqlite", *REDIS_STORES)
@@ -59,7 +60,8 @@ def sentinel_url(redis_folder: Path) -> Iterator[str]:
 def cluster_url(redis_folder: Path) -> Iterator[str]:
     """A cluster of three masters without replicas."""
     nodes = [
-        RedisServer(redis_folder / f"cluster-{i}", "--cluster-enabled", "yes", port=cluster_port()) for i in range(3)
+        RedisServer(redis_folder / f"cluster-{i}", "--cluster-enabled", "yes", port=free_cluster_port())
+        for i in range(3)
     ]
     for node in nodes:
         node.start()
@@ -67,14 +69,14 @@ def cluster_url(redis_folder: Path) -> Iterator[str]:
     for client, first, last in zip(clients, (0, 5461, 10923), (5460, 10922, 16383), strict=True):
         client.execute_command("CLUSTER ADDSLOTSRANGE", first, last)
         client.execute_command("CLUSTER MEET", "127.0.0.1", nodes[0].port)
-    deadline = time.monotonic() + 60
-    while not all(
-        client.execute_command("CLUSTER INFO")["cluster_state"] == "ok"
-        and len(client.execute_command("CLUSTER SLOTS")) == 3
-        for client in clients
-    ):
-        assert time.monotonic() < deadline, "the cluster did not form"
-        time.sleep(0.05)
+    eventually(
+        lambda: all(
+            client.execute_command("CLUSTER INFO")["cluster_state"] == "ok"
+            and len(client.execute_command("CLUSTER SLOTS")) == 3
+            for client in clients
+        ),
+        "the cluster did not form",
+    )
     yield f"redis+cluster://127.0.0.1:{nodes[0].port}"
     for node in nodes:
         node.kill()

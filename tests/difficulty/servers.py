@@ -6,33 +6,18 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from ..ports import free_port
+from ..waiting import eventually
+
 REDIS_SERVER = shutil.which("redis-server")
 needs_redis = pytest.mark.skipif(REDIS_SERVER is None, reason="needs redis-server (Debian: apt install redis-server)")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def cluster_port() -> int:
-    """A free port whose cluster bus port, 10,000 above, is free too."""
-    while True:
-        port = free_port() % 30_000 + 20_000
-        with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            other.bind(("127.0.0.1", port + 10_000))
-            return port
 
 
 class RedisServer:
@@ -72,19 +57,21 @@ class RedisServer:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
         self.wait()
 
-    def wait(self, seconds: float = 20.0) -> None:
+    def wait(self) -> None:
         """Until it answers, its append-only file loaded."""
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                with Redis(port=self.port, socket_timeout=1) as client:
-                    client.ping()
-                return
-            except (RedisError, OSError):
-                if time.monotonic() > deadline or (self.process and self.process.poll() is not None):
-                    log = (self.folder / "log").read_text(errors="replace")
-                    raise RuntimeError(f"redis-server did not start:\n{log[-2000:]}") from None
-                time.sleep(0.02)
+        eventually(self._answers, self._log)
+
+    def _answers(self) -> bool:
+        assert self.process is None or self.process.poll() is None, self._log()
+        try:
+            with Redis(port=self.port, socket_timeout=1) as client:
+                client.ping()
+        except (RedisError, OSError):
+            return False
+        return True
+
+    def _log(self) -> str:
+        return f"redis-server did not start:\n{(self.folder / 'log').read_text(errors='replace')[-2000:]}"
 
     def kill(self) -> None:
         """SIGKILL: what was not synced is lost."""
@@ -95,7 +82,7 @@ class RedisServer:
             self.process = None
 
     def client(self) -> Redis:
-        return Redis(port=self.port, socket_timeout=5)
+        return Redis(port=self.port, socket_timeout=60)
 
 
 def tls_server(folder: Path) -> tuple[RedisServer, str]:
@@ -132,16 +119,25 @@ def start_sentinels(folder: Path, master: RedisServer, number: int, *, down_afte
     return watchers
 
 
-def await_replicas(master: RedisServer, count: int, seconds: float = 30.0) -> None:
+def await_replicas(master: RedisServer, count: int) -> None:
     """Wait until as many replicas have caught up."""
-    deadline = time.monotonic() + seconds
     with master.client() as client:
-        while (
-            sum(
-                f"slave{i}" in (info := client.info("replication")) and info[f"slave{i}"]["state"] == "online"
-                for i in range(count)
-            )
-            < count
-        ):
-            assert time.monotonic() < deadline, "the replicas did not come"
-            time.sleep(0.1)
+
+        def caught_up() -> bool:
+            info = client.info("replication")
+            return all(info.get(f"slave{i}", {}).get("state") == "online" for i in range(count))
+
+        eventually(caught_up, "the replicas did not come")
+
+
+def await_sentinels(sentinels: list[RedisServer], master: RedisServer, replicas: int) -> None:
+    """Wait until each sentinel has found the master, its replicas and the other sentinels."""
+    wanted = (master.port, replicas, len(sentinels) - 1)
+    for sentinel in sentinels:
+        with sentinel.client() as client:
+
+            def found(client: Redis = client) -> tuple[int, int, int]:
+                known = client.sentinel_master("state")
+                return known["port"], known["num-slaves"], known["num-other-sentinels"]
+
+            eventually(lambda: found() == wanted, lambda: f"{found()} instead of {wanted}")

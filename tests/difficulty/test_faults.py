@@ -22,9 +22,11 @@ from deepcompress_service.difficulty.errors import StoreTooNew, StoreUnavailable
 from deepcompress_service.difficulty.model import DifficultyConfig
 from deepcompress_service.difficulty.store import open_store
 
+from ..ports import free_cluster_port
+from ..waiting import eventually_async
 from .campaign import Faults, Plan, check, patient, register, train, train_all
 from .proxy import MODES, Proxy
-from .servers import RedisServer, await_replicas, cluster_port, needs_redis, start_sentinels
+from .servers import RedisServer, await_replicas, await_sentinels, needs_redis, start_sentinels
 
 FAULTS = int(os.environ.get("DEEPCOMPRESS_FAULTS", "5"))
 
@@ -39,7 +41,8 @@ def test_redis_killed_and_restarted(tmp_path: Path) -> None:
     plans = Plan.both("killed", steps=12 * FAULTS, shards=6)
 
     async def scenario() -> None:
-        stores = [open_store(server.url, timeout_s=2.0) for _ in range(2)]
+        timeout_s = 1.0
+        stores = [open_store(server.url, timeout_s=timeout_s) for _ in range(2)]
         for store in stores:
             await patient(store.open)
         rng = random.Random(0)
@@ -52,11 +55,15 @@ def test_redis_killed_and_restarted(tmp_path: Path) -> None:
             await asyncio.to_thread(server.kill)
             with pytest.raises(StoreUnavailable):
                 await open_store(server.url, timeout_s=0.2).ping()
-            # Not awaited here: the steps after have to meet a dead server.
-            starting.append(asyncio.create_task(asyncio.to_thread(server.start)))
+            starting.append(asyncio.create_task(start_again()))  # not awaited: the steps after meet a dead server
+
+        async def start_again() -> None:
+            await asyncio.sleep(1.2 * timeout_s)  # a request that met the dead server is refused before
+            await asyncio.to_thread(server.start)
 
         tally = await train_all(stores, plans, Faults([die] * FAULTS, 12 * FAULTS))
-        assert tally.refused or tally.replayed
+        await asyncio.gather(*starting)
+        assert tally.refused
         for plan in plans:
             await check(stores[0], plan)
         for store in stores:
@@ -88,20 +95,40 @@ def test_network_that_drops_delays_and_cuts(tmp_path: Path) -> None:
                 proxy.mode = mode
                 if mode == "refuse":
                     proxy.cut_all()
-                met, until = proxy.met, time.monotonic() + 30
+                met = proxy.met
+
+                async def is_met() -> bool:
+                    return proxy.met > met
+
                 await asyncio.sleep(rng.uniform(0.1, 0.8))
-                while proxy.met == met and time.monotonic() < until:
-                    await asyncio.sleep(0.01)
+                await eventually_async(is_met)
                 proxy.mode = "pass"
                 proxy.cut_all()
 
             return act
 
         modes = [*MODES[1:], *rng.choices(MODES[1:], k=FAULTS)] * 2
-        tally = await train_all(stores, plans, Faults([misbehave(mode) for mode in modes], 30 * FAULTS))
-        assert tally.replayed, "some answers were lost after the store had counted"
+        await train_all(stores, plans, Faults([misbehave(mode) for mode in modes], 30 * FAULTS))
         for plan in plans:
             await check(stores[1], plan)
+        # An answer that is lost after the store has counted.
+        lost, direct = Plan.make("lost", steps=2, shards=1), open_store(server.url, timeout_s=60.0)
+        first, second = (lost.commit(step, lost.steps[step][0]) for step in range(2))
+        await patient(lambda: stores[0].commit(first))
+
+        async def is_counted() -> bool:
+            proxy.mode = "pass"
+            await patient(stores[0].ping)  # leaves a connection, whose next answer is lost
+            proxy.mode = "cut_after"
+            with pytest.raises(StoreUnavailable):
+                await stores[0].commit(second)
+            return (await direct.get_run("lost")).step == 1
+
+        await eventually_async(is_counted)
+        await direct.close()
+        proxy.mode = "pass"
+        again = await patient(lambda: stores[0].commit(second))
+        assert all(one.replayed for one in again.groups)
         for store in stores:
             await store.close()
         await proxy.close()
@@ -114,7 +141,7 @@ def test_network_that_drops_delays_and_cuts(tmp_path: Path) -> None:
 
 @pytest.fixture
 def sentinels(tmp_path: Path) -> Iterator[tuple[list[RedisServer], list[RedisServer]]]:
-    """One master with two replicas, three sentinels that agree within a second or two."""
+    """One master with two replicas, three sentinels that know each other and them."""
     master = RedisServer(tmp_path / "0", "--repl-diskless-sync-delay", "0")
     master.start()
     redises = [master]
@@ -123,7 +150,9 @@ def sentinels(tmp_path: Path) -> Iterator[tuple[list[RedisServer], list[RedisSer
         replica.start()
         redises.append(replica)
     await_replicas(master, 2)
-    watchers = start_sentinels(tmp_path, master, 3)
+    # So late that a request is refused before another server is promoted, and that a busy machine is no dead one.
+    watchers = start_sentinels(tmp_path, master, 3, down_after_ms=4000)
+    await_sentinels(watchers, master, 2)
     yield redises, watchers
     for server in (*watchers, *redises):
         server.kill()
@@ -135,15 +164,17 @@ def test_sentinel_failover(sentinels: tuple[list[RedisServer], list[RedisServer]
     redises, watchers = sentinels
     plans = Plan.both("failover", steps=60, shards=4)
     hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in watchers)
-    time.sleep(3)  # the sentinels find each other and the replicas
 
     async def scenario() -> None:
-        stores = [open_store(f"redis+sentinel://{hosts}/state", timeout_s=2.0, replicas=1) for _ in range(2)]
+        stores = [open_store(f"redis+sentinel://{hosts}/state", timeout_s=1.0, replicas=1) for _ in range(2)]
         for store in stores:
             await patient(store.open)
 
         async def die() -> None:
-            await asyncio.to_thread(redises[0].kill)
+            with watchers[0].client() as client:
+                port = client.sentinel_master("state")["port"]
+            (master,) = [server for server in redises if server.port == port]
+            await asyncio.to_thread(master.kill)
 
         tally = await train_all(stores, plans, Faults([die], 60))
         assert tally.refused
@@ -162,7 +193,7 @@ def test_without_enough_replicas_nothing_is_acknowledged(tmp_path: Path) -> None
     plan = Plan.make("alone", steps=1, shards=1)
 
     async def scenario() -> None:
-        store = open_store(server.url, timeout_s=1.0, replicas=1)
+        store = open_store(server.url, timeout_s=6.0, replicas=1)  # it waits a quarter of this for replicas
         for _ in range(2):
             with pytest.raises(StoreUnavailable, match="replicas"):
                 await store.commit(plan.commit(0, plan.steps[0][0]))
@@ -179,7 +210,7 @@ def test_cluster_that_loses_a_node(tmp_path: Path) -> None:
     """Three masters with a replica each; a master dies, its replica takes over, and acknowledges nothing before it
     has a replica again: the lost node, when it comes back."""
     options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--repl-diskless-sync-delay", "0")
-    nodes = [RedisServer(tmp_path / str(i), *options, port=cluster_port()) for i in range(6)]
+    nodes = [RedisServer(tmp_path / str(i), *options, port=free_cluster_port()) for i in range(6)]
     for node in nodes:
         node.start()
     try:
@@ -188,7 +219,7 @@ def test_cluster_that_loses_a_node(tmp_path: Path) -> None:
             ["redis-cli", "--cluster", "create", *addresses, "--cluster-replicas", "1", "--cluster-yes"],
             check=True,
             capture_output=True,
-            timeout=60,
+            timeout=240,
         )
         runs = [f"cluster-{i}" for i in range(4)]
         kinds = (Plan.make, Plan.make_asynchronous)
@@ -217,7 +248,7 @@ def test_cluster_that_loses_a_node(tmp_path: Path) -> None:
             assert any(tally.refused for tally in tallies)
             for plan in plans:
                 await check(stores[0], plan)
-            assert {state.run for state in await stores[1].list_runs()} == set(runs)
+            assert {state.run for state in await patient(stores[1].list_runs)} == set(runs)
             for store in stores:
                 await store.close()
 
@@ -238,10 +269,8 @@ def test_store_that_is_down_is_reported_and_recovers(tmp_path: Path) -> None:
             await store.open()
         with pytest.raises(StoreUnavailable):
             await store.ping()
-        began = time.monotonic()
         with pytest.raises(StoreUnavailable):
             await store.commit(plan.commit(0, plan.steps[0][0]))
-        assert time.monotonic() - began < 20, "many times the timeout: the machine may be busy"
         await asyncio.to_thread(server.start)
         await patient(store.ping)
         await patient(lambda: store.commit(plan.commit(0, plan.steps[0][0])))
@@ -260,7 +289,7 @@ def test_redis_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     plan = Plan.make("newer", steps=2, shards=1)
 
     async def scenario() -> None:
-        store = open_store(server.url)
+        store = open_store(server.url, timeout_s=60.0)
         await store.open()
         await store.commit(plan.commit(0, plan.steps[0][0]))
         await store.put_run("ours", DifficultyConfig(), "{}")
@@ -279,7 +308,7 @@ def test_redis_of_a_newer_version_is_refused(tmp_path: Path) -> None:
             await store.commit(plan.commit(1, plan.steps[1][0]))
         server.client().set("dc:schema", 4)
         with pytest.raises(StoreTooNew, match="schema version 4"):
-            await open_store(server.url).open()
+            await open_store(server.url, timeout_s=60.0).open()
         await store.close()
 
     try:

@@ -8,7 +8,6 @@ import asyncio
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,10 @@ from deepcompress_service.difficulty.store import open_store
 from deepcompress_service.difficulty.stores import breaker
 from deepcompress_service.difficulty.stores.breaker import CircuitBreaker
 
+from ..ports import free_port
+from ..waiting import eventually
 from .campaign import Plan
-from .servers import RedisServer, free_port, needs_redis
+from .servers import RedisServer, needs_redis
 
 SHAPE = {
     "run": "late",
@@ -55,22 +56,31 @@ class Service:
             )
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=30)
+        return httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=60)
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
         return httpx.post(f"http://127.0.0.1:{self.port}{path}", json=body, timeout=60)
 
     def await_status(self, path: str, status: int) -> httpx.Response:
-        until = time.monotonic() + 240
-        while True:
+        def answered() -> httpx.Response | None:
             try:
                 answer = self.get(path)
-                if answer.status_code == status:
-                    return answer
             except httpx.TransportError:
                 assert self.process.poll() is None, self.log.read_text(errors="replace")
-            assert time.monotonic() < until, self.log.read_text(errors="replace")
-            time.sleep(0.05)
+                return None
+            return answer if answer.status_code == status else None
+
+        return eventually(answered, lambda: self.log.read_text(errors="replace"), 240)
+
+    def await_shaped(self) -> httpx.Response:
+        """Send the shape request until it is not refused; however often it is sent, it counts once."""
+
+        def shaped() -> httpx.Response | None:
+            answer = self.post("/v1/shape", SHAPE)
+            assert answer.status_code in (200, 503), answer.text
+            return answer if answer.status_code == 200 else None
+
+        return eventually(shaped)
 
     def stop(self) -> None:
         self.process.kill()
@@ -102,11 +112,7 @@ def test_redis_comes_after_the_service(late_redis: RedisServer, tmp_path: Path, 
         assert (observed["correct"], observed["recorded"]) == (True, False)
         late_redis.start()
         service.await_status("/readyz", 200)
-        until = time.monotonic() + 60
-        while (shaped := service.post("/v1/shape", SHAPE)).status_code != 200:
-            assert (shaped.status_code, time.monotonic() < until) == (503, True), shaped.text
-            time.sleep(0.05)
-        assert shaped.json()["level"] == 0.99 + (1 - 0.99) * 0.5
+        assert service.await_shaped().json()["level"] == 0.99 + (1 - 0.99) * 0.5
         assert service.post("/v1/verify", OBSERVED).json()["verdicts"][0]["recorded"] is False, "its group is shaped"
         assert late_redis.client().get("dc:schema") == b"3"
     finally:
@@ -116,19 +122,24 @@ def test_redis_comes_after_the_service(late_redis: RedisServer, tmp_path: Path, 
 @needs_redis
 @pytest.mark.slow
 def test_a_redis_of_a_newer_version_that_comes_late_is_refused(late_redis: RedisServer, tmp_path: Path) -> None:
+    late_redis.start()
+    late_redis.client().set("dc:schema", 99)  # on its disk: it has this version from the moment that it is there
+    late_redis.kill()
     service = Service(late_redis.url, tmp_path)
     try:
         service.await_status("/readyz", 503)
         late_redis.start()
-        late_redis.client().set("dc:schema", 99)
-        until = time.monotonic() + 60
-        while "schema version 99" not in (why := service.get("/readyz").json()["why"])["store"]:
-            assert time.monotonic() < until, why
-        while (refused := service.post("/v1/shape", SHAPE)).json()["type"].rpartition(":")[2] != "store-too-new":
-            assert (refused.status_code, time.monotonic() < until) == (503, True), refused.text
+
+        def slug() -> str:
+            refused = service.post("/v1/shape", SHAPE)
+            assert refused.status_code == 503, refused.text
+            return str(refused.json()["type"].rpartition(":")[2])
+
+        eventually(lambda: "schema version 99" in service.get("/readyz").json()["why"].get("store", ""))
+        eventually(lambda: slug() == "store-too-new")
         assert late_redis.client().keys("dc:{late}:*") == []
         late_redis.client().set("dc:schema", 1)
-        assert service.post("/v1/shape", SHAPE).status_code == 200, "and used as soon as it is one we know"
+        service.await_shaped()  # it is used as soon as its version is a known one
     finally:
         service.stop()
 
@@ -142,7 +153,7 @@ def test_a_store_of_a_newer_version_ends_the_start_with_a_reason(late_redis: Red
         connection.execute("PRAGMA user_version = 99")
     for url in (late_redis.url, f"sqlite:///{tmp_path}/newer.sqlite3"):
         service = Service(url, tmp_path)
-        assert service.process.wait(120) != 0
+        assert service.process.wait(240) != 0
         assert "the state store cannot be used" in service.log.read_text()
         assert "schema version 99" in service.log.read_text()
 
@@ -159,7 +170,7 @@ def test_a_sqlite_file_that_cannot_be_used_yet(tmp_path: Path) -> None:
         assert service.post("/v1/verify", OBSERVED).json()["verdicts"][0]["correct"] is True
         holder.rollback()
         service.await_status("/readyz", 200)
-        assert service.post("/v1/shape", SHAPE).status_code == 200
+        service.await_shaped()
         single = {"run": "single", "step": 0, "problem_id": "p", "gold": "7", "response": "\\boxed{7}", "tokens": 2}
         answer = service.post("/v1/rollouts", {**single, "rollout_index": 0, "group_size": 1})
         assert answer.status_code == 200, answer.text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,10 @@ import pytest
 from deepcompress_service.difficulty.model import DifficultyConfig
 from deepcompress_service.difficulty.store import open_store
 
+from ..ports import free_cluster_port
+from ..waiting import eventually
 from .driving import Driver, Run, group
-from .servers import RedisServer, cluster_port, needs_redis
+from .servers import RedisServer, needs_redis
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_a_cluster_with_tls(tmp_path: Path) -> None:
     made = subprocess.run([*command.split(), "-keyout", str(key), "-out", str(certificate)], capture_output=True)
     if made.returncode:
         pytest.skip("needs openssl, to make a certificate")
-    port = cluster_port()
+    port = free_cluster_port()
     server = RedisServer(
         tmp_path / "node",
         *(
@@ -115,16 +116,13 @@ def test_a_cluster_with_tls(tmp_path: Path) -> None:
             str(certificate),
         ),
         *("--tls-key-file", str(key), "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no"),
-        port=cluster_port(),
+        port=free_cluster_port(),
     )
     server.start()
     try:
         with server.client() as client:
             client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
-            for _ in range(200):
-                if client.execute_command("CLUSTER INFO")["cluster_state"] == "ok":
-                    break
-                time.sleep(0.05)
+            eventually(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
         driver = Driver(f"redis+cluster://127.0.0.1:{port}?ssl=true&ssl_ca_certs={certificate}")
         try:
             run = Run(driver, "r", DifficultyConfig())

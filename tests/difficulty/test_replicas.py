@@ -14,6 +14,7 @@ from deepcompress_service.app import create_app
 from deepcompress_service.cli.app import app as command_line
 from deepcompress_service.settings import Settings
 
+from ..waiting import eventually
 from .servers import RedisServer, needs_redis
 from .test_late_store import SHAPE
 
@@ -47,7 +48,7 @@ def test_a_cluster_without_replicas_acknowledges_nothing_unless_configured(
 ) -> None:
     body = {**SHAPE, "run": "no-replicas"}
     for asked, status in (({}, 503), ({"store_replicas": 0}, 200)):
-        settings = Settings(state_url=cluster_url, verifier_workers=1, store_timeout_seconds=1.0, **asked)
+        settings = Settings(state_url=cluster_url, verifier_workers=1, store_timeout_seconds=4.0, **asked)
         with TestClient(create_app(settings)) as client:
             assert client.get("/readyz").status_code == status
             answer = client.post("/v1/shape", json=body)
@@ -77,9 +78,8 @@ def test_sentinel_with_a_replica_is_ready(tmp_path: Path) -> None:
     try:
         settings = Settings(state_url=f"redis+sentinel://127.0.0.1:{sentinel.port}/state", verifier_workers=1)
         with TestClient(create_app(settings)) as client:
-            while client.get("/readyz").status_code != 200:
-                pass  # the replica connects
-            assert client.post("/v1/shape", json={**SHAPE, "run": "replicated"}).status_code == 200
+            eventually(lambda: client.get("/readyz").status_code == 200)  # the replica connects
+            eventually(lambda: client.post("/v1/shape", json={**SHAPE, "run": "replicated"}).status_code == 200)
             master.kill()
             assert replica.client().hget("dc:{replicated}:m", "open") == b"1"
     finally:

@@ -4,8 +4,8 @@ is not."""
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from deepcompress_service.difficulty.stores.memory import MemoryStore
 from deepcompress_service.server import expiry
 from deepcompress_service.settings import Settings
 
+from ..waiting import eventually
 from .conftest import SHARED_STORES
 from .driving import Driver, Run, group
 from .idling import let_pass
@@ -182,7 +183,16 @@ def test_observations_wait_as_long_as_is_set(store_url: str) -> None:
     driver.close()
 
 
-def test_the_service_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def sweeps(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """The log of the sweeps, also after an app has set up its logging. It loses no line while another thread logs."""
+    log = logging.getLogger("deepcompress.expiry")
+    log.addHandler(caplog.handler)
+    yield caplog
+    log.removeHandler(caplog.handler)
+
+
+def test_the_service_sweeps(tmp_path: Path, sweeps: pytest.LogCaptureFixture) -> None:
     settings = Settings(
         state_url=f"sqlite:///{tmp_path / 'state.sqlite3'}",
         verifier_workers=1,
@@ -193,11 +203,7 @@ def test_the_service_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     with TestClient(create_app(settings)) as client:
         client.put("/v1/runs/short-lived", json={}).raise_for_status()
         # The line is the last thing that a sweep does: the run is gone, and counted, before it.
-        until, logged = time.monotonic() + 60, ""
-        while "deleted run short-lived" not in logged:
-            assert time.monotonic() < until
-            time.sleep(0.01)
-            logged += capsys.readouterr().err
+        eventually(lambda: "deleted run short-lived" in sweeps.text)
         assert client.get("/v1/runs/short-lived").status_code == 404
         page = client.get("/metrics").text
         (line,) = [line for line in page.splitlines() if line.startswith("deepcompress_runs_expired_total ")]

@@ -30,9 +30,11 @@ from deepcompress_service.difficulty.dataset import DatasetProblem
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig
 from deepcompress_service.difficulty.samples import SampleRequest
 
+from ..ports import free_port
+from ..waiting import eventually
 from .driving import group
 from .reference_model import ReferenceModel
-from .servers import REDIS_SERVER, RedisServer, free_port
+from .servers import REDIS_SERVER, RedisServer
 
 KILLS = int(os.environ.get("DEEPCOMPRESS_KILLS", "4"))
 SERVE = "from deepcompress_service.cli.entry import main; main()"
@@ -51,16 +53,17 @@ class Service:
             self._process = subprocess.Popen(
                 [*self._command, "--verifier-workers", "1"], stdout=log, stderr=log, start_new_session=True
             )
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
-                    return
-            except httpx.HTTPError:
-                pass
-            assert time.monotonic() < deadline, self._log.read_text(errors="replace")[-2000:]
-            assert self._process.poll() is None, self._log.read_text(errors="replace")[-2000:]
-            time.sleep(0.05)
+        eventually(self._is_ready, self._last_lines, 600)
+
+    def _is_ready(self) -> bool:
+        assert self._process is not None and self._process.poll() is None, self._last_lines()
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def _last_lines(self) -> str:
+        return self._log.read_text(errors="replace")[-2000:]
 
     def kill(self) -> None:
         if self._process is not None:
@@ -155,7 +158,7 @@ def test_service_killed_at_random_moments(store: str, tmp_path: Path) -> None:
     killer.start()
     step = 0
     try:
-        with httpx.Client(base_url=service.url, timeout=10) as client, ThreadPoolExecutor(4) as workers:
+        with httpx.Client(base_url=service.url, timeout=60) as client, ThreadPoolExecutor(4) as workers:
             register(client)
             model.put_run("r", config, "{}")
             exported = until_acknowledged(lambda: client.get("/v1/runs/r/export")).text.splitlines()[0]
@@ -179,9 +182,9 @@ def test_service_killed_at_random_moments(store: str, tmp_path: Path) -> None:
                 ]
                 model.commit(Commit("r", tuple(counted), step=step, config=config))
                 step += 1
-            history = client.get("/v1/runs/r/history").json()["steps"]
-            split = client.get("/v1/runs/r/data-sources").json()["steps"]
-            page = client.get("/v1/runs/r/problems", params={"limit": 1000}).json()["problems"]
+            history = until_acknowledged(lambda: client.get("/v1/runs/r/history")).json()["steps"]
+            split = until_acknowledged(lambda: client.get("/v1/runs/r/data-sources")).json()["steps"]
+            page = until_acknowledged(lambda: client.get("/v1/runs/r/problems?limit=1000")).json()["problems"]
         expected = model.history("r")
         fields = ("step", "level", "batch_pass_ratio", "groups", "rollouts", "correct", "simple", "hard")
         assert [[row[f] for f in fields] for row in history] == [[getattr(s, f) for f in fields] for s in expected]

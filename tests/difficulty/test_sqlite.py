@@ -17,6 +17,7 @@ from deepcompress_service.difficulty.model import Commit, DifficultyConfig
 from deepcompress_service.difficulty.store import open_store
 from deepcompress_service.difficulty.stores import sqlite
 
+from ..waiting import eventually
 from .driving import Driver, group
 
 GROUPS, KNOWN = 128, 4000
@@ -100,16 +101,39 @@ def test_the_writer_does_it_where_requests_leave_no_time(tmp_path: Path, monkeyp
     busy.driver.close()
 
 
-def test_an_unread_export_ends_and_frees_the_log(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+class Clock:
+    """The time of an event loop, which a test lets pass."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    async def pass_by(self, seconds: float) -> None:
+        """Let the time pass, and let what is due begin."""
+        self.now += seconds
+        for _ in range(3):
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def clock(life: Life, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(life.driver.loop, "time", lambda: clock.now)
+    return clock
+
+
+def test_an_unread_export_ends_and_frees_the_log(life: Life, clock: Clock, tmp_path: Path) -> None:
     life.train(20)
-    monkeypatch.setattr(sqlite, "STALLED_S", 0.2)
     exported = life.store.export_run("run")
 
     async def stall() -> None:
         await anext(exported)
-        await asyncio.sleep(0.5)
+        await clock.pass_by(sqlite.STALLED_S)
 
     life.driver.wait(stall())
+    other = sqlite3.connect(tmp_path / "state.sqlite3", isolation_level=None)
+    # Refused as long as a snapshot is in use.
+    eventually(lambda: other.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0] == 0)
+    other.close()
     life.train(5)
     begun = life.log.stat().st_size
     life.train(60)
@@ -123,9 +147,8 @@ def test_an_unread_export_ends_and_frees_the_log(life: Life, monkeypatch: pytest
         life.driver.wait(go_on())
 
 
-def test_an_export_that_is_read_slowly_is_whole(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_that_is_read_slowly_is_whole(life: Life, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     life.train(10)
-    monkeypatch.setattr(sqlite, "STALLED_S", 1.0)
     monkeypatch.setattr(sqlite, "LINES_AT_ONCE", 1000)
 
     async def read() -> list[str]:
@@ -133,7 +156,7 @@ def test_an_export_that_is_read_slowly_is_whole(life: Life, monkeypatch: pytest.
         async for line in life.store.export_run("run"):
             lines.append(line)
             if len(lines) % 500 == 0:
-                await asyncio.sleep(0.3)
+                await clock.pass_by(0.4 * sqlite.STALLED_S)
         return lines
 
     lines = life.driver.wait(read())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -21,9 +20,10 @@ from redis.crc import key_slot
 from deepcompress_service.difficulty.dataset import DatasetProblem, DatasetSummary
 from deepcompress_service.difficulty.errors import StoreUnavailable
 
+from ..waiting import eventually
 from .campaign import patient
 from .driving import Driver
-from .servers import RedisServer, await_replicas, needs_redis, start_sentinels, tls_server
+from .servers import RedisServer, await_replicas, await_sentinels, needs_redis, start_sentinels, tls_server
 from .test_moving_slots import SLOT, Masters
 from .test_stateful import Lives, of_lives
 
@@ -53,16 +53,18 @@ class PatientDriver(Driver):
         return repeated(lambda: super(PatientDriver, self).export(run))
 
 
-def repeated(call: Callable[[], T], seconds: float = 60.0) -> T:
+def repeated(call: Callable[[], T]) -> T:
     """Return the result of a call, which is repeated while the store is unavailable."""
-    until = time.monotonic() + seconds
-    while True:
+    refused: list[StoreUnavailable] = []
+
+    def result() -> list[T]:
         try:
-            return call()
-        except StoreUnavailable:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.05)
+            return [call()]
+        except StoreUnavailable as error:
+            refused[:] = [error]
+            return []
+
+    return eventually(result, lambda: refused)[0]
 
 
 class Pair:
@@ -75,24 +77,12 @@ class Pair:
         self.replica.start()
         self._follow()
         self.sentinels = start_sentinels(folder, self.master, 3, down_after_ms=2500)
-        self.await_sentinels()
+        await_sentinels(self.sentinels, self.master, 1)
 
     def _follow(self) -> None:
         with self.replica.client() as client:
             client.replicaof("127.0.0.1", self.master.port)
         await_replicas(self.master, 1)
-
-    def await_sentinels(self) -> None:
-        """Wait until each sentinel has found the master, its replica and the other two."""
-        deadline = time.monotonic() + 60
-        for sentinel in self.sentinels:
-            with sentinel.client() as client:
-                while True:
-                    found = client.sentinel_master("state")
-                    if (found["port"], found["num-slaves"], found["num-other-sentinels"]) == (self.master.port, 1, 2):
-                        break
-                    assert time.monotonic() < deadline, found
-                    time.sleep(0.1)
 
     @property
     def url(self) -> str:
@@ -102,15 +92,12 @@ class Pair:
     def fail_over(self) -> None:
         """Kill the master; when the replica has taken over, the old master becomes a replica of it."""
         self.master.kill()
-        deadline = time.monotonic() + 60
         with self.replica.client() as client:
-            while client.info("replication")["role"] != "master":
-                assert time.monotonic() < deadline, "no failover"
-                time.sleep(0.05)
+            eventually(lambda: client.info("replication")["role"] == "master", "no failover")
         self.master, self.replica = self.replica, self.master
         self.replica.start()
         self._follow()
-        self.await_sentinels()
+        await_sentinels(self.sentinels, self.master, 1)
 
     def kill(self) -> None:
         for server in (*self.sentinels, self.master, self.replica):

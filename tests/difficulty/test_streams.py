@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from deepcompress_service.difficulty.stores.redis import RedisStore
 from deepcompress_service.difficulty.stores.redis_link import PinnedConnection
 from deepcompress_service.difficulty.stores.sqlite import SqliteStore
 
+from ..waiting import eventually
 from .conftest import REDIS_STORES, SHARED_STORES
 from .driving import Driver, Run, group
 from .idling import let_pass
@@ -71,14 +71,9 @@ def large_export(problems: int) -> Iterator[str]:
     yield json.dumps({"end": True, "rows": len(rows) + problems})
 
 
-def none_alive_soon() -> bool:
-    """Soon: a thread that has given its result may hold what it worked on for a moment longer."""
-    for _ in range(100):
-        gc.collect()
-        if Line.alive == 0:
-            return True
-        time.sleep(0.05)
-    return False
+def none_alive() -> bool:
+    gc.collect()
+    return Line.alive == 0
 
 
 def test_an_import_holds_a_portion_at_a_time(driver: Driver, new_run: MakeRun) -> None:
@@ -89,7 +84,7 @@ def test_an_import_holds_a_portion_at_a_time(driver: Driver, new_run: MakeRun) -
     assert run.state.problems == problems + 1
     # The portion that is written, and the one that comes next.
     assert Line.most <= 2 * transfer.LINES_AT_ONCE + 10
-    assert none_alive_soon()
+    eventually(none_alive)  # a thread that has given its result may hold its work for a moment longer
 
 
 def test_an_import_holds_few_long_lines(driver: Driver, new_run: MakeRun) -> None:

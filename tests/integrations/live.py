@@ -25,20 +25,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from ..ports import free_port
+from ..waiting import eventually
+
 SERVICE_PYTHON = os.environ.get("DEEPCOMPRESS_SERVICE_PYTHON", sys.executable)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def wait_for(what: str, ready: Callable[[], bool], seconds: float = 180.0) -> None:
-    until = time.monotonic() + seconds
-    while not ready():
-        if time.monotonic() > until:
-            raise TimeoutError(f"{what} did not come up in {seconds} s")
-        time.sleep(0.05)
 
 
 class Service:
@@ -62,7 +52,7 @@ class Service:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        wait_for("the service", self._ready)
+        eventually(self._ready, "the service did not come up", 240)
         return self
 
     def _ready(self) -> bool:
@@ -125,11 +115,11 @@ def redis(folder: Path) -> Iterator[str]:
             except OSError:
                 return False
 
-        wait_for("Redis", answers, 20)
+        eventually(answers, "Redis did not come up")
         yield f"redis://127.0.0.1:{port}/0"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait()
 
 
 @contextmanager

@@ -27,6 +27,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from tests.integrations.tiny_model import EOS, model
+from tests.ports import free_port
 
 LENGTH = 64
 
@@ -80,11 +81,6 @@ def attention(
         seen = torch.ones(q.shape[1], k.shape[1], dtype=torch.bool).tril(behind)
         parts.append(scaled_dot_product_attention(q, k, v, attn_mask=seen, scale=softmax_scale).transpose(0, 1))
     return torch.cat(parts)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def install() -> None:

@@ -23,6 +23,7 @@ import pytest
 from deepcompress_client import Client, errors
 from deepcompress_client.integrations._common import DEADLINE_S, OUTAGES
 
+from ..ports import free_port
 from . import live, reference, test_adapters
 from .stand_ins import played, played_areal
 from .test_adapters import GROUPS, Column, Group, Words, advantages, text
@@ -405,7 +406,7 @@ def test_a_service_that_goes_away_leaves_rewards_missing_and_no_hang(
 
 
 def test_a_service_that_was_never_there_is_given_up(run: str, driver: Driver) -> None:
-    check_missing(driver, AT_START[driver], f"http://127.0.0.1:{live.free_port()}", run)
+    check_missing(driver, AT_START[driver], f"http://127.0.0.1:{free_port()}", run)
 
 
 def check_missing(driver: Driver, missing: list[Any] | None, url: str, run: str) -> None:

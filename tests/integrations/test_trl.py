@@ -24,6 +24,7 @@ from deepcompress_client import Client
 from deepcompress_client.integrations._common import problem_name
 from deepcompress_client.integrations._versions import parse
 
+from ..ports import free_port
 from . import live, reference
 from .pages import ROOT, blocks
 
@@ -49,7 +50,7 @@ def start(
     """Start the script, alone or by torchrun."""
     folder.mkdir(exist_ok=True)
     alone = [sys.executable]
-    port = str(live.free_port())
+    port = str(free_port())
     together = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     launch = alone if processes == 1 else [*together, "--master-port", port]
     with (folder / f"{name}.log").open("wb") as log:

@@ -24,6 +24,8 @@ import pytest
 from deepcompress_client import Client
 from deepcompress_client.integrations._versions import parse
 
+from ..ports import free_port
+from ..waiting import eventually
 from . import live, reference
 from .pages import ROOT
 
@@ -48,7 +50,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[live.Service]:
 @contextmanager
 def vllm() -> Iterator[str]:
     """A scripted vLLM in a process of its own; its URL."""
-    port = live.free_port()
+    port = free_port()
     command = [sys.executable, "-m", "tests.integrations.scripted_vllm", str(port)]
     process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT)
     url = f"http://127.0.0.1:{port}"
@@ -61,7 +63,7 @@ def vllm() -> Iterator[str]:
             return False
 
     try:
-        live.wait_for("the scripted vLLM", healthy, 300)
+        eventually(healthy, "the scripted vLLM did not come up", 300)
         yield url
     finally:
         process.kill()
@@ -80,7 +82,7 @@ def start(
     launch = [sys.executable]
     if processes > 1:
         launch += ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
-        launch += ["--master-port", str(live.free_port())]
+        launch += ["--master-port", str(free_port())]
     given = ["--out", str(folder / name), "--url", service, "--vllm", server, "--name", run, *options]
     with (folder / f"{name}.log").open("wb") as log:
         return subprocess.Popen(
@@ -167,8 +169,8 @@ def test_an_asynchronous_training_is_killed_and_resumed(service: live.Service, t
     with vllm() as server:
         first = start(tmp_path, service.url, server, "killed", "--steps", "400", name="first")
         try:
-            live.wait_for("a checkpoint", lambda: (saved / "trainer_state.json").exists(), 600)
-            live.wait_for("two more steps", lambda: len(calls_of(tmp_path, "first")) > GROUPS * (SAVED + 4), 600)
+            eventually((saved / "trainer_state.json").exists, "no checkpoint", 600)
+            eventually(lambda: len(calls_of(tmp_path, "first")) > GROUPS * (SAVED + 4), "no further steps", 600)
             first.kill()
             first.wait()
             before = run("killed", join=True).info()

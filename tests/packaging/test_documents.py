@@ -43,7 +43,7 @@ def test_the_python_example_runs_unchanged(url: str, tmp_path: Path) -> None:
     (code,) = blocks("python")
     script = tmp_path / "example.py"
     script.write_text(code.replace("http://127.0.0.1:8321", url))
-    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=240)
     assert result.returncode == 0, result.stderr
     assert "[True, False]" in result.stdout
 
@@ -54,7 +54,7 @@ def test_the_curl_examples_run_as_they_stand(page: str, url: str) -> None:
         pytest.skip("needs curl (Debian: apt install curl)")
     (code,) = (block for block in blocks("sh", (DOCS / page).read_text()) if block.startswith("curl"))
     result = subprocess.run(
-        ["sh", "-c", code.replace("http://127.0.0.1:8321", url)], capture_output=True, text=True, timeout=60
+        ["sh", "-c", code.replace("http://127.0.0.1:8321", url)], capture_output=True, text=True, timeout=240
     )
     assert json.loads(result.stdout)["groups"][0]["correct"] == [True, False]
 
@@ -158,7 +158,7 @@ def test_the_glossary_has_every_term_once_in_order() -> None:
 
 def test_the_table_of_settings_is_that_of_the_code() -> None:
     command = [sys.executable, ROOT / "scripts" / "settings_table.py", "--check"]
-    assert subprocess.run(command, timeout=60).returncode == 0, "run scripts/settings_table.py"
+    assert subprocess.run(command, timeout=240).returncode == 0, "run scripts/settings_table.py"
 
 
 def pages() -> set[str]:
@@ -234,7 +234,6 @@ def test_pages_for_users_have_no_command_of_the_tests() -> None:
     assert found == []
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("kind", ["paper", "defaults"])
 def test_the_tutorial_of_an_own_loop_shows_what_one_sees(kind: str, url: str) -> None:
     page = (DOCS / "tutorials" / "own-loop.md").read_text()
@@ -243,7 +242,7 @@ def test_the_tutorial_of_an_own_loop_shows_what_one_sees(kind: str, url: str) ->
         [sys.executable, script, kind],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=240,
         env={**os.environ, "DEEPCOMPRESS_URL": url},
     )
     assert result.returncode == 0, result.stderr

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,27 +22,19 @@ from deepcompress_service.rendezvous import (
 )
 from deepcompress_service.rendezvous.model import Renewal
 
+from ..difficulty.servers import REDIS_SERVER, RedisServer
+
 Scenario = Callable[[Rendezvous, Rendezvous], Awaitable[None]]
 
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    if shutil.which("redis-server") is None:
+    if REDIS_SERVER is None:
         pytest.skip("needs redis-server (Debian: apt install redis-server)")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("redis")
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", ""]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    for _ in range(200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.05)
-    yield f"redis://127.0.0.1:{port}/0"
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server.url
     server.kill()
-    server.wait()
 
 
 @pytest.fixture(params=["memory", "sqlite", "redis"])
@@ -92,12 +80,12 @@ def arrival(
 
 def test_the_last_rollout_releases_the_group(play: Callable[[Scenario], None]) -> None:
     async def scenario(one: Rendezvous, other: Rendezvous) -> None:
-        assert isinstance(await one.arrive(arrival("full", 2, text=b"c")), Collecting)
-        standing = await other.arrive(arrival("full", 0, text=b"a"))
+        assert isinstance(await one.arrive(arrival("full", 2, text=b"c", timeout=600)), Collecting)
+        standing = await other.arrive(arrival("full", 0, text=b"a", timeout=600))
         assert isinstance(standing, Collecting)
         assert standing.arrived == 2
-        assert 25 < standing.remaining_s <= 30
-        released = await one.arrive(arrival("full", 1, text=b"b"))
+        assert 300 < standing.remaining_s <= 600
+        released = await one.arrive(arrival("full", 1, text=b"b", timeout=600))
         assert released == Released(((0, b"pa"), (1, b"pb"), (2, b"pc")), 0)
         assert isinstance(released, Released)
         assert await other.look(Cohort("r", 0, 1, "full"), released.round, 0, 2) == released

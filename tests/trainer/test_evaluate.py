@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from deepcompress_trainer.config import TrainConfig, as_dict, start_checkpoint
 from deepcompress_trainer.data import Problem, held_out_chains
 from deepcompress_trainer.evaluate import Evaluation, _Outcome, clustered_wilson, summarise, wilson
 from deepcompress_trainer.run_logger import comparison
+
+from ..ports import free_port
 
 
 def outcome(right: list[bool], tokens: list[int], truncated: list[bool], greedy: bool) -> _Outcome:
@@ -163,9 +164,7 @@ def test_evaluations_that_cannot_run_are_an_error_of_one_line(
 
 
 def test_a_missing_service_is_named_with_the_ways_to_one(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # and does not listen
-        address = f"127.0.0.1:{nobody.getsockname()[1]}"
-        _warn_if_unreachable(f"http://{address}")
+    address = f"127.0.0.1:{free_port()}"
+    _warn_if_unreachable(f"http://{address}")
     said = capsys.readouterr().err
     assert address in said and "--embedded" in said and "deepcompress serve" in said

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import signal
-import socket
 import time
 from pathlib import Path
 
@@ -15,6 +14,8 @@ import pytest
 from deepcompress_trainer import __main__ as commands
 from deepcompress_trainer import checkpoint, data
 from deepcompress_trainer.config import TrainConfig
+
+from ..ports import free_port
 
 SETTINGS = [entry.name for entry in dataclasses.fields(TrainConfig)]
 FREE_TEXT = {"out", "model", "data", "eval_data"}
@@ -112,8 +113,7 @@ def test_a_folder_of_runs_that_cannot_be_made(tmp_path: Path, capfd: pytest.Capt
 def test_an_embedded_service_names_its_dashboard(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    url = f"http://127.0.0.1:{free_port()}"
     options = commands._parser("x", "").parse_args(["--embedded"])
 
     class Started:

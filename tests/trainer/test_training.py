@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,9 @@ from deepcompress_trainer.__main__ import main
 from deepcompress_trainer.config import TrainConfig
 from deepcompress_trainer.rewards import Rewards
 from deepcompress_trainer.train import Trainer
+
+from ..integrations import live
+from ..waiting import eventually
 
 SMALL = {
     "data": "chain",
@@ -93,19 +95,31 @@ def test_a_killed_and_resumed_run_gives_the_same_numbers_bit_for_bit(tmp_path: P
     killed = settings(tmp_path / "killed", "kill-killed", steps=7)
     (tmp_path / "killed.json").write_text(json.dumps({**SMALL, "steps": 7}))
     command = [sys.executable, "-m", "deepcompress_trainer", str(tmp_path / "killed.json"), "--no-plot"]
-    command += ["--out", killed.out, "--name", killed.name, "--service-url", service_url]
-    # Killed twice: before there is any checkpoint, and in the middle of a later step.
-    for wanted in (1, 4):
-        process = subprocess.Popen([*command, "--resume"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 240
-        while time.monotonic() < deadline and process.poll() is None:
-            file = killed.folder / "metrics.jsonl"
-            if file.exists() and len(file.read_text().splitlines()) >= wanted:
-                break
-            time.sleep(0.02)
-        assert process.poll() is None, "it ended before it could be killed"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    command += ["--out", killed.out, "--name", killed.name, "--service-url"]
+
+    def steps() -> int:
+        file = killed.folder / "metrics.jsonl"
+        return len(file.read_text().splitlines()) if file.exists() else 0
+
+    # Killed twice: before there is any checkpoint, and in the middle of a later step, which gets no answer.
+    with live.trouble(service_url) as between:
+        for wanted in (1, 4):
+
+            def hold(path: str, body: bytes, wanted: int = wanted) -> bytes:
+                if path in ("/v1/score", "/v1/shape") and steps() >= wanted:
+                    between.over.wait()
+                return body
+
+            between.alter = hold
+            process = subprocess.Popen([*command, between.url, "--resume"], stdout=subprocess.DEVNULL)
+
+            def has_trained(wanted: int = wanted, process: subprocess.Popen[bytes] = process) -> bool:
+                assert process.poll() is None
+                return steps() >= wanted
+
+            eventually(has_trained, seconds=240)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
     Trainer(killed, Client(service_url), resume=True).run()
 
     assert rows(killed.folder) == rows(whole.folder)
