@@ -16,6 +16,8 @@ from .conftest import Parts, program, wait_until
 from .load import load
 
 STEPS_AT_LEAST = 12
+DRAIN_S = "6"
+"""Seconds between the end of readiness and the end of the service: a poll of a busy machine falls between them."""
 
 
 @pytest.mark.slow
@@ -24,7 +26,7 @@ def test_a_rolling_restart_under_load_loses_and_doubles_nothing(parts: Parts) ->
     program("nginx")
     state = parts.redis()
     ports = [free_port(), free_port()]
-    replicas = [parts.service(port, state, drain_seconds="1.5") for port in ports]
+    replicas = [parts.service(port, state, drain_seconds=DRAIN_S) for port in ports]
     proxy = parts.nginx(ports)
 
     with load(proxy) as running:
@@ -38,7 +40,7 @@ def test_a_rolling_restart_under_load_loses_and_doubles_nothing(parts: Parts) ->
             wait_until(not_ready, what="the end of readiness")
             assert replicas[index].wait(120) in (0, -signal.SIGTERM)
             running.wait_for_progress()  # on the other replica alone
-            parts.service(port, state, drain_seconds="1.5")
+            parts.service(port, state, drain_seconds=DRAIN_S)
         wait_until(lambda: all(len(t.sent) >= STEPS_AT_LEAST for t in running.trainers), what="enough steps")
         # The restarted replicas take part again.
         for port in ports:
