@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sqlite3
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
@@ -19,7 +20,6 @@ import pytest
 
 from deepcompress_client import Client
 
-from ..waiting import eventually_async
 from . import live, reference
 from .test_compat import gym_row
 
@@ -72,7 +72,10 @@ def counted(url: str, run: str) -> list[tuple[int, int]]:
 
 async def until(ready: Callable[[], bool]) -> None:
     """Gates on what has happened, however long that takes."""
-    await eventually_async(lambda: asyncio.to_thread(ready), seconds=300)
+    give_up = time.monotonic() + 300
+    while not await asyncio.to_thread(ready):
+        assert time.monotonic() < give_up
+        await asyncio.sleep(0.02)
 
 
 @pytest.fixture
@@ -173,10 +176,10 @@ def test_a_group_is_released_with_what_it_has_when_its_time_is_up(service: live.
     rows = rows_of(GROUP, _ng_group_id="h")
 
     async def collect() -> list[httpx.Response]:
-        return await post_all(service.url, run, rows[:3], "&cohort=4&timeout_s=10")
+        return await post_all(service.url, run, rows[:3], "&cohort=4&timeout_s=3")
 
     assert rewards_of(asyncio.run(collect())) == pytest.approx(reference.rewards(GROUP[:3], 1.0), abs=1e-9)
-    (late,) = asyncio.run(post_all(service.url, run, rows[3:], "&cohort=4&timeout_s=10"))
+    (late,) = asyncio.run(post_all(service.url, run, rows[3:], "&cohort=4&timeout_s=3"))
     assert (late.status_code, "without this rollout" in late.json()["detail"]) == (409, True)
     assert counted(service.url, run) == [(1, 3)]
 
@@ -207,7 +210,7 @@ def test_a_group_of_before_a_rewind_is_refused(service: live.Service, run: str, 
     rows = rows_of(GROUP, _ng_group_id="g")
 
     async def rewound() -> tuple[list[httpx.Response], list[httpx.Response]]:
-        before = asyncio.create_task(post_all(service.url, run, rows[:2], "&cohort=4&timeout_s=10"))
+        before = asyncio.create_task(post_all(service.url, run, rows[:2], "&cohort=4&timeout_s=3"))
         await until(lambda: arrived(run) == 2)
         await asyncio.to_thread(opened.rewind, None)
         return await before, await post_all(service.url, run, rows)

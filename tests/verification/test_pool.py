@@ -20,8 +20,6 @@ import pytest
 from deepcompress_verify import Check, PoolBusyError, PoolClosedError, PoolFailedError, Verdict, VerifierPool, verify
 from deepcompress_verify.process import WorkerProcess, shared_page
 
-from ..waiting import eventually
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -246,9 +244,9 @@ def test_many_that_hang_do_not_keep_another_batch_waiting() -> None:
         verdicts = await pool.verify_many([box("1")] * 200)
         assert not hanging.done()
         assert all(verdict.correct for verdict in verdicts)
-        hanging.cancel()
+        assert statuses(await hanging) == ["undecided"] * 3
 
-    run(work, item_budget_s=60.0)
+    run(work)
 
 
 def test_batches_take_turns() -> None:
@@ -269,7 +267,9 @@ def test_a_caller_that_leaves_takes_its_work_along() -> None:
         leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
         assert pool.stats().queued == 0
+        started = time.monotonic()
         assert (await pool.verify_many([box("1")]))[0].correct
+        assert time.monotonic() - started < 30
 
     run(work, workers=1)
 
@@ -282,7 +282,7 @@ def test_closing_ends_the_calls_in_progress_with_an_error() -> None:
         await asyncio.sleep(0.3)
         await pool.close()
         with pytest.raises(PoolClosedError):
-            await asyncio.wait_for(waiting, 120)
+            await asyncio.wait_for(waiting, 60)
 
     run(work, item_budget_s=30.0)
 
@@ -392,8 +392,7 @@ def test_boxes_of_megabytes_do_not_travel() -> None:
 def test_the_queue_is_bounded() -> None:
     async def work(pool: VerifierPool) -> None:
         first = asyncio.create_task(pool.verify_many([box("slow", str(number)) for number in range(9)]))
-        while not pool.stats().queued:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
         with pytest.raises(PoolBusyError):
             await pool.verify_many([box("1")] * 3)
         await first
@@ -471,7 +470,10 @@ def test_workers_die_with_a_service_that_is_killed() -> None:
     time.sleep(0.3)
     service.send_signal(signal.SIGKILL)
     service.wait()
-    eventually(lambda: not any(_running(pid) for pid in pids))
+    deadline = time.monotonic() + 60
+    while any(_running(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(_running(pid) for pid in pids)
 
 
 def _running(pid: int) -> bool:
@@ -520,7 +522,7 @@ def test_a_full_tmp_and_dead_workers_do_not_end_the_process(tmp_path: Path) -> N
     try:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
         ended = subprocess.run(
-            [sys.executable, "-c", FULL_TMP], capture_output=True, text=True, env=environment, timeout=240
+            [sys.executable, "-c", FULL_TMP], capture_output=True, text=True, env=environment, timeout=120
         )
         assert (ended.returncode, ended.stdout) == (0, "well\n"), ended.stderr
     finally:
