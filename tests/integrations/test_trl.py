@@ -25,6 +25,7 @@ from deepcompress_client.integrations._common import problem_name
 from deepcompress_client.integrations._versions import parse
 
 from ..ports import free_port
+from ..waiting import eventually
 from . import live, reference
 from .pages import ROOT, blocks
 
@@ -187,7 +188,7 @@ def test_a_killed_training_resumes_at_its_checkpoint(service: live.Service, tmp_
         return (checkpoint / "trainer_state.json").exists() and len(calls_of(tmp_path, "first", processes)) > 3
 
     try:
-        live.wait_for("two steps after the checkpoint", late, 600)
+        eventually(late, "no two steps after the checkpoint", 600)
     finally:
         kill(first)
     before = Client(service.url).run(run, join=True)
