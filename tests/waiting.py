@@ -14,7 +14,7 @@ PAUSE_S = 0.02
 
 
 def eventually(ready: Callable[[], T], failure: str | Callable[[], object] = "", seconds: float = BOUND_S) -> T:
-    """Return the first true result of `ready`, which is called again and again.
+    """Return the first true result of `ready`, which is called repeatedly.
 
     Raises:
         AssertionError: `ready` was not true within `seconds`. `failure` is its message, or returns it.
