@@ -40,7 +40,7 @@ def shaped(rollouts: list[dict[str, Any]], strategy: str = "deepcompress", **con
     values = tuple(one.initial for one in plan.difficulty.extra)
     record = GroupOutcome("p", "p", 0.5, values, ProblemState("p"), b"")
     outcome = CommitOutcome("r", 0, 1, 0.5, 0.5, (record,))
-    batch = Batch(request, plan, 0, [sent], [], final=True, turns=[slice(0, 1)])
+    batch = Batch(request, plan, 0, [sent], [], final=True, turns=[slice(0, 1)], large=False)
     rewards = asyncio.run(shape(batch, outcome))
     return rewards, group_commit(sent)
 

@@ -473,7 +473,7 @@ async def batch_response(answer: Answer, rows: str, reservation: Reservation) ->
     That of a large request is written row by row, while others take their turns.
     """
     if reservation.weight <= LARGE_BATCH_BYTES:
-        return json_response(answer)
+        return Response(orjson.dumps(answer), media_type="application/json")
     last = list(getattr(answer, rows))
     setattr(answer, rows, [])
     head = orjson.dumps(answer)

@@ -99,11 +99,8 @@ class Batch:
     """True if the plan is the run's for this epoch: it was trained before, so its configuration cannot change."""
     turns: list[slice]
     """Slices of the groups (`turns_of`)."""
-
-    @property
-    def large(self) -> bool:
-        """True if the work is done in several turns."""
-        return len(self.turns) > 1
+    large: bool
+    """True if the work is done in several turns."""
 
     @property
     def whole(self) -> bool:

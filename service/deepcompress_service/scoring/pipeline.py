@@ -124,7 +124,9 @@ class Pipeline:
     async def shape(self, request: ShapeRequest, add_task: AddTask) -> ShapeAnswer:
         """Return rewards for verdicts that the caller has."""
         batch = await self.prepare(request)
-        async for turn in in_turns(batch.turns):
+        for turn in batch.turns:
+            if turn.start:
+                await asyncio.sleep(0)
             for group, sent in zip(batch.groups[turn], request.groups[turn], strict=True):
                 group.correct = tuple(rollout.correct and rollout.status != "unchecked" for rollout in sent.rollouts)
                 group.statuses = tuple(rollout.status for rollout in sent.rollouts)
@@ -140,14 +142,20 @@ class Pipeline:
         """
         turns = turns_of([len(group.rollouts) for group in request.groups])
         large = len(turns) > 1
-        await beside(large, partial(validate, request, self.settings, self.remote_names))
+        if large:
+            await asyncio.to_thread(validate, request, self.settings, self.remote_names)
+        else:
+            validate(request, self.settings, self.remote_names)
         known = await self.resolve(request)
         if request.phase == "train":
-            await beside(large, partial(check_inputs, request, known.plan))
+            if large:
+                await asyncio.to_thread(check_inputs, request, known.plan)
+            else:
+                check_inputs(request, known.plan)
             if known.plan.config.asynchronous:
                 await beside(large, partial(check_asynchronous, request, known.plan))
         groups = [BatchGroup(group) for group in request.groups]
-        return Batch(request, known.plan, known.epoch, groups, [], known.final, turns)
+        return Batch(request, known.plan, known.epoch, groups, [], known.final, turns, large)
 
     async def _rewards(self, batch: Batch, kind: type[Answer], add_task: AddTask) -> Answer:
         """Run the stages after the verdicts are known; return an answer of type `kind`."""
@@ -221,7 +229,9 @@ class Pipeline:
         config = batch.plan.config
         remote = self.remote_names
         checks: list[Check] = []
-        async for turn in in_turns(batch.turns):
+        for turn in batch.turns:
+            if turn.start:
+                await asyncio.sleep(0)
             for row in request.groups[turn]:
                 checks += make_checks(row, row.rollouts, request, config, remote)
         hashing: asyncio.Future[list[bytes]] = asyncio.get_running_loop().create_future()
@@ -235,10 +245,13 @@ class Pipeline:
             return await self._recorded_verdicts(request, await hashing)
 
         verdicts = await self.verdicts(checks, request.run, add_task, recorded)
-        await release(checks)
+        if batch.large:
+            await release(checks)
         digests = await hashing
         start = 0
-        async for turn in in_turns(batch.turns):
+        for turn in batch.turns:
+            if turn.start:
+                await asyncio.sleep(0)
             for group, digest in zip(batch.groups[turn], digests[turn], strict=True):
                 end = start + len(group.sent.rollouts)
                 _set_verdicts(group, verdicts[start:end])
@@ -301,7 +314,9 @@ class Pipeline:
         max_age = batch.plan.config.max_age
         digest = hashlib.blake2b(digest_size=16)
         commits = []
-        async for turn in in_turns(batch.turns):
+        for turn in batch.turns:
+            if turn.start:
+                await asyncio.sleep(0)
             for group in batch.groups[turn]:
                 if request.policy_version is not None:
                     group.age = group_age(request.policy_version, group.sent)
@@ -336,7 +351,9 @@ class Pipeline:
             self._keep_plan(request.run, CachedPlan(outcome.epoch, True, batch.plan))
         changed = stale = too_old = 0
         new = []
-        async for turn in in_turns(batch.turns):
+        for turn in batch.turns:
+            if turn.start:
+                await asyncio.sleep(0)
             for group, record in zip(batch.groups[turn], outcome.groups[turn], strict=True):
                 if not record.replayed:
                     too_old += group.too_old

@@ -7,9 +7,9 @@ A large batch takes turns with other requests on the event loop, between the par
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from operator import attrgetter
@@ -51,7 +51,9 @@ async def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     has_signal = outcome is not None and (batch.request.signal or len(batch.groups) >= MIN_GROUPS)
     has_shadows = outcome is not None and bool(batch.plan.config.shadow)
     rewards = Rewards([], [], [] if has_shadows else None, [])
-    async for turn in in_turns(batch.turns):
+    for turn in batch.turns:
+        if turn.start:
+            await asyncio.sleep(0)
         sent = batch.groups[turn]
         records: Sequence[GroupOutcome | None] = [None] * len(sent) if outcome is None else outcome.groups[turn]
         rewards.groups += [
@@ -60,39 +62,37 @@ async def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     groups: list[Group] = []
     shaped: list[ShapedGroup] = []
     sums: list[SignalSums] = []
-    async for part in in_turns(batch.parts):
+    whole = batch.large and batch.whole
+    for part in batch.parts if batch.large else batch.turns:
+        if part.start:
+            await asyncio.sleep(0)
         some = rewards.groups[part]
         if unchecked:
             some = checked_parts(some, statuses[part])
-        with positions_from(part.start):
-            made = await beside(batch.whole, partial(reward.shape, some, evaluate=outcome is None))
-            shadows = await beside(batch.whole, partial(reward.shape_shadows, some)) if has_shadows else []
+        shaping = partial(reward.shape, some, evaluate=outcome is None)
+        try:
+            made = await asyncio.to_thread(shaping) if whole else shaping()
+            shadows = await beside(whole, partial(reward.shape_shadows, some)) if has_shadows else []
+        except ShapingError as error:
+            raise error.counted_from(part.start) from error.__cause__
         groups += some
         shaped += made
         rewards.shaped += map(whole_group, made, statuses[part]) if unchecked else made
         if rewards.shadows is not None:
             rewards.shadows += map(whole_shadows, shadows, statuses[part]) if unchecked else shadows
         if has_signal:
-            sums.append(await beside(batch.whole, partial(reward.signal_sums, some, made)))
+            sums.append(await beside(whole, partial(reward.signal_sums, some, made)))
     if outcome is not None:
         rewards.sums = joined_sums(sums) if has_signal else None
         figures = None if rewards.sums is None else rewards.sums.figures()
-        warnings = await beside(batch.large, partial(reward.warnings, groups, shaped, figures))
+        finding = partial(reward.warnings, groups, shaped, figures)
+        warnings = await asyncio.to_thread(finding) if batch.large else finding()
         rewards.warnings = [*batch.warnings, *warnings]
         if batch.request.signal and figures is not None:
             rewards.signal = Signal(**asdict(figures))
     if unchecked:
         rewards.warnings += unchecked_warning(statuses)
     return rewards
-
-
-@contextmanager
-def positions_from(first: int) -> Iterator[None]:
-    """Give the errors of the block the position of a group in the request, whose part begins at `first`."""
-    try:
-        yield
-    except ShapingError as error:
-        raise error.counted_from(first) from error.__cause__
 
 
 def joined_sums(parts: Sequence[SignalSums]) -> SignalSums:
@@ -171,7 +171,9 @@ async def answer(batch: Batch, outcome: CommitOutcome | None, rewards: Rewards, 
     warnings: list[str] = [f"{slug}: {text}" for slug, text in rewards.warnings]
     rows: list[Any] = []  # ScoredGroup where the service verified, else GroupRewards
     asynchronous = batch.plan.config.asynchronous
-    async for turn in in_turns(batch.turns):
+    for turn in batch.turns:
+        if turn.start:
+            await asyncio.sleep(0)
         parts = zip(batch.groups[turn], rewards.groups[turn], rewards.shaped[turn], strict=True)
         for index, (group, shaping_group, shaped) in enumerate(parts, turn.start):
             record = None if outcome is None else outcome.groups[index]
