@@ -29,9 +29,7 @@ class FullCollections:
         self.large += 1
 
     def end(self) -> None:
-        """Wait for one request less. After the last one, make the full collection that is due."""
+        """Wait for one request less. After the last one, full collections are made when Python finds them due."""
         self.large -= 1
         if not self.large:
             gc.set_threshold(*self._usual)
-            if gc.get_count()[2] > self._usual[2]:
-                gc.collect()
