@@ -19,7 +19,7 @@ import httpx
 import orjson
 import pytest
 
-from deepcompress_service.api import body as bodies
+from deepcompress_service.api.responses import STREAMED_BYTES
 from deepcompress_service.app import create_app
 from deepcompress_service.scoring import batch
 from deepcompress_service.scoring.batch import TURN
@@ -131,7 +131,7 @@ def test_the_work_of_a_callback_does_not_grow_with_the_request(
     asyncio.run(main())
     small, large = found
     assert 100 < large.most_lines <= GROWTH * small.most_lines
-    assert large.most_bytes <= 2 * bodies.STREAMED_BYTES
+    assert large.most_bytes <= 2 * STREAMED_BYTES
 
 
 def test_a_large_list_is_freed_in_turns() -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints that were cut, replaced, lost or made by somebody else: a resume refuses them and changes nothing."""
+"""A resume refuses a checkpoint whose files are cut, replaced, missing or malicious; it changes nothing."""
 
 from __future__ import annotations
 

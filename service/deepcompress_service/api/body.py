@@ -2,10 +2,9 @@
 
 A body may have megabytes, so it is copied as rarely as possible: it is received into one buffer and parsed by orjson,
 whose strings the wire models use without a copy; a large one in slices (`slices`), and it is validated element by
-element. A body that orjson refuses is
-read again by slower parsers, for two reasons: an error message that names the fault, and lone surrogates, which JSON
-allows and Rust strings do not. Text that a policy wrote can therefore never fail a request. The depth and the numbers
-of every body are checked before any other code reads its values.
+element. A body that orjson refuses is read again by slower parsers, for two reasons: an error message that names the
+fault, and lone surrogates, which JSON allows and Rust strings do not. Text that a policy wrote can therefore never
+fail a request. The depth and the numbers of every body are checked before any other code reads its values.
 """
 
 from __future__ import annotations
@@ -22,12 +21,9 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import orjson
 import zstandard
-from fastapi import Request, Response
+from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
-
-from deepcompress_client.wire.base import Answer
 
 from ..admission.collections import FullCollections
 from ..admission.limits import Reservation
@@ -46,8 +42,6 @@ PIECE = 1 << 18
 """Most bytes that one step of decompression gives, for formats that allow a bound."""
 AT_END = "deepcompress.at_end"
 """Key in the scope of a request: a list of coroutine functions that are called when all of its work has ended."""
-STREAMED_BYTES = 1 << 18
-"""Bytes of a response in pieces that are sent at once."""
 
 ON_LOOP_BYTES = 1 << 18
 """Largest body that is decoded on the event loop. A larger one is decoded in a thread, so that it keeps no other
@@ -460,62 +454,6 @@ def _place(path: tuple[str | int, ...]) -> str:
             break
         parts.append(str(part))
     return ".".join(parts)
-
-
-def json_response(value: object, status: int = 200) -> Response:
-    """Return a value as a response: wire answers, dicts, lists and plain values."""
-    return Response(orjson.dumps(value), status, media_type="application/json")
-
-
-async def batch_response(answer: Answer, rows: str, reservation: Reservation) -> Response:
-    """Return the answer to a request with many items. `rows` names its last field, a list.
-
-    That of a large request is written row by row, while others take their turns.
-    """
-    if reservation.weight <= LARGE_BATCH_BYTES:
-        return Response(orjson.dumps(answer), media_type="application/json")
-    last = list(getattr(answer, rows))
-    setattr(answer, rows, [])
-    head = orjson.dumps(answer)
-    assert head.endswith(b"[]}")
-    pieces: list[bytes] = [head[:-2]]
-    some: list[bytes] = []
-    size = 0
-    last.reverse()
-    while last:
-        some.append(orjson.dumps(last.pop()))
-        size += len(some[-1])
-        if size >= STREAMED_BYTES or not last:
-            pieces += (b",".join(some), b"," if last else b"]}")
-            some, size = [], 0
-            await asyncio.sleep(0)
-    return JsonPieces(pieces)
-
-
-class JsonPieces(Response):
-    """A response of JSON in pieces, of which about STREAMED_BYTES are sent at once."""
-
-    media_type = "application/json"
-
-    def __init__(self, pieces: list[bytes]) -> None:
-        super().__init__()
-        self._pieces = pieces
-        self.headers["content-length"] = str(sum(map(len, pieces)))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - of every response
-        """Send the pieces, then run the background tasks."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        some: list[bytes] = []
-        size = 0
-        for piece in self._pieces:
-            some.append(piece)
-            size += len(piece)
-            if size >= STREAMED_BYTES:
-                await send({"type": "http.response.body", "body": b"".join(some), "more_body": True})
-                some, size = [], 0
-        await send({"type": "http.response.body", "body": b"".join(some)})
-        if self.background is not None:
-            await self.background()
 
 
 REQUEST_MODELS: list[type[BaseModel]] = []

@@ -23,8 +23,9 @@ from ..scoring.observing import observe as observe_groups
 from ..scoring.verify_alone import verify_items
 from ..shaping import strategies
 from .auth import Grant, GrantDep
-from .body import batch_response, documented, json_response, read_batch
+from .body import LARGE_BATCH_BYTES, documented, read_batch
 from .context import ContextDep, run_scheduled
+from .responses import json_response, response_in_pieces
 
 router = APIRouter(prefix="/v1")
 
@@ -107,7 +108,8 @@ async def verify(request: Request, context: ContextDep, grant: GrantDep, tasks: 
         bind_contextvars(run=first, items=len(body.items))
         work = partial(verify_items, context.pipeline, body, tasks.add_task)
         answer = await run_scheduled(request, context, first, reservation, work)
-        return await batch_response(answer, "verdicts", reservation)
+        large = reservation.weight > LARGE_BATCH_BYTES
+        return await response_in_pieces(answer, "verdicts") if large else json_response(answer)
 
 
 @router.post(
@@ -127,7 +129,8 @@ async def shape(request: Request, context: ContextDep, grant: GrantDep, tasks: B
         _check_run(grant, body)
         work = partial(context.pipeline.shape, body, tasks.add_task)
         answer = await run_scheduled(request, context, body.run, reservation, work)
-        return await batch_response(answer, "groups", reservation)
+        large = reservation.weight > LARGE_BATCH_BYTES
+        return await response_in_pieces(answer, "groups") if large else json_response(answer)
 
 
 @router.post(
@@ -144,7 +147,8 @@ async def score(request: Request, context: ContextDep, grant: GrantDep, tasks: B
         _check_run(grant, body)
         work = partial(context.pipeline.score, body, tasks.add_task)
         answer = await run_scheduled(request, context, body.run, reservation, work)
-        return await batch_response(answer, "groups", reservation)
+        large = reservation.weight > LARGE_BATCH_BYTES
+        return await response_in_pieces(answer, "groups") if large else json_response(answer)
 
 
 @router.post(
@@ -165,7 +169,8 @@ async def observe(request: Request, context: ContextDep, grant: GrantDep) -> Res
         bind_contextvars(run=body.run, step=body.step, groups=len(body.groups))
         work = partial(observe_groups, context.pipeline, body)
         answer = await run_scheduled(request, context, body.run, reservation, work)
-        return await batch_response(answer, "groups", reservation)
+        large = reservation.weight > LARGE_BATCH_BYTES
+        return await response_in_pieces(answer, "groups") if large else json_response(answer)
 
 
 @router.get("/strategies", tags=["scoring"], summary="The strategies, their needs and their parameters")

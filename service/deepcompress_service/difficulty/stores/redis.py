@@ -191,7 +191,7 @@ class RedisStore(RedisDatasets):
     async def delete_run(self, run: str) -> int:
         """Implement `DifficultyStore.delete_run`."""
         reply = await self._run(DELETE, run, slow=True)
-        with suppress(StoreUnavailable):  # the run is gone; the next sweep removes its name
+        with suppress(StoreUnavailable, StoreTooNew):  # the run is gone; the next sweep removes its name
             await self._unregister(run)
         return int(reply[1])
 

@@ -52,8 +52,8 @@ def _packing_class(plain: type[Any]) -> type[Any]:
 def _connection_options(timeout_s: float, more: dict[str, Any]) -> dict[str, Any]:
     """Return the options of connections whose operations have a time limit of their own, those of `Link`.
 
-    With a `socket_timeout`, redis-py writes inside asyncio.wait_for, in which Python 3.11 loses a cancellation that
-    comes while the write completes: the task then goes on, and whoever waits for its end waits without end.
+    With a `socket_timeout`, redis-py writes inside asyncio.wait_for. Python 3.11 loses a cancellation there that
+    comes while the write completes: the task goes on, and code that cancelled it and waits for it hangs.
     """
     return {
         "socket_timeout": None,
