@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import sqlite3
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
@@ -20,6 +19,7 @@ import pytest
 
 from deepcompress_client import Client
 
+from ..waiting import eventually_async
 from . import live, reference
 from .test_compat import gym_row
 
@@ -71,11 +71,8 @@ def counted(url: str, run: str) -> list[tuple[int, int]]:
 
 
 async def until(ready: Callable[[], bool]) -> None:
-    """Gates on what has happened, however long that takes."""
-    give_up = time.monotonic() + 300
-    while not await asyncio.to_thread(ready):
-        assert time.monotonic() < give_up
-        await asyncio.sleep(0.02)
+    """Wait for an effect, which is looked for in a thread."""
+    await eventually_async(lambda: asyncio.to_thread(ready))
 
 
 @pytest.fixture

@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-TO_DO = ("verification/test_pool.py", "integrations/test_cohorts.py")
-"""Files whose loops with a clock are to be changed as well."""
 KINDS = {
     "a clock is read; `eventually` of tests/waiting.py waits": (
         r"\btime\.(monotonic|perf_counter)\(",
-        {"waiting.py", "integrations/run_real.py", "deploy/test_engine.py", *TO_DO},
+        {"waiting.py", "integrations/run_real.py", "deploy/test_engine.py"},
     ),
     "a port is looked up; `free_port` of tests/ports.py keeps it": (
         r"\.bind\(\([^)]*, 0\)\)|def _?free_port",
