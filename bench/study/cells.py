@@ -109,6 +109,8 @@ def tables(size: str) -> dict[str, Table]:
     pairs = tuple(("deepcompress", against) for against in ("penalty", *(["bonus"] if bonus else [])))
     if size == "overthinking":
         return OVERTHINKING_TABLES
+    if size == "overthinking-long":
+        return {"confirmatory": LONG_OVERTHINKING_TABLE}
     if size == "curriculum":
         return CURRICULUM_TABLES
     found = {
@@ -287,6 +289,11 @@ OVERTHINKING_TABLES = {
         },
     ),
 }
+LONG_OVERTHINKING_TABLE = Table(
+    "The preset against outcome-only, four times as long",
+    "declared in experiments/2026-11-30-overthinking-long.md",
+    OVERTHINKING_TABLES["confirmatory"].cells,
+)
 CURRICULUM_TABLES = {
     "sampling": Table(
         "Which problems a step trains on",
@@ -314,6 +321,17 @@ _MAIN: dict[str, Any] = {
     "save_every": 100,
     "keep_checkpoints": 1,
 }
+_OVERTHINKING: dict[str, Any] = {
+    **_MAIN,
+    "problems_per_step": 6,
+    "micro_tokens": 2048,
+    "chain_operations": [1, 12],
+    "chain_problems": 180,
+    "slips": {"from_operation": 10, "short": 0.15, "written": 0.07},
+    "filter_metric": "none",
+    "eval_problems": 480,
+    "save_every": 200,
+}
 SIZES: dict[str, dict[str, Any]] = {
     # A test that everything runs; its numbers decide nothing.
     "pilot": {
@@ -333,17 +351,9 @@ SIZES: dict[str, dict[str, Any]] = {
     "curriculum": {**_MAIN, "chain_problems": 200, "eval_every": 10},
     # A start that checks nearly every step, in a world that slips from the 10th operation on: a minute and a half of
     # one core. `run.py` makes the start first.
-    "overthinking": {
-        **_MAIN,
-        "problems_per_step": 6,
-        "micro_tokens": 2048,
-        "chain_operations": [1, 12],
-        "chain_problems": 180,
-        "slips": {"from_operation": 10, "short": 0.15, "written": 0.07},
-        "filter_metric": "none",
-        "eval_problems": 480,
-        "save_every": 200,
-    },
+    "overthinking": _OVERTHINKING,
+    # The same, four times as long: seven minutes.
+    "overthinking-long": {**_OVERTHINKING, "steps": 800, "decay_steps": 800},
     # 2 to 6 million parameters, up to 24 operations; `run.py` makes the start checkpoint first.
     "gpu": {
         "steps": 400,
@@ -367,7 +377,7 @@ GPU_START = {"width": 256, "layers": 6}
 def settings_of(table: Table, cell: str, size: str) -> dict[str, Any]:
     """Return a cell's whole settings. Cells of several tables with the same settings are the same run."""
     settings = {**COMMON, **SIZES[size], **table.common, **table.cells[cell]}
-    if settings.get("strategy") == OUTCOME["strategy"] and size != "overthinking":
+    if settings.get("strategy") == OUTCOME["strategy"] and not size.startswith("overthinking"):
         settings["filter_metric"] = "acc"  # the same groups as "reward", by name too
     return settings
 

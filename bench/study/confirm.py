@@ -50,9 +50,10 @@ class Pair:
         return 100 * (last(self.preset, "tokens", bin_name) / last(self.outcome, "tokens", bin_name) - 1)
 
 
-def pairs_of(rows: Sequence[Row], size: str = "overthinking", table_name: str = "confirmatory") -> list[Pair]:
-    """Return the seeds that have both runs, ascending."""
-    table = tables(size)[table_name]
+def pairs_of(rows: Sequence[Row]) -> list[Pair]:
+    """Return the seeds that have both runs of one size, ascending."""
+    (size,) = {row["size"] for row in rows}
+    table = tables(size)["confirmatory"]
     outcome, preset = (key_of(settings_of(table, cell, size)) for cell in table.cells)
     by = {(row["key"], row["seed"]): row for row in rows}
     seeds = sorted({seed for _, seed in by})

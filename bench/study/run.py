@@ -50,7 +50,7 @@ def run_one(out: Path, size: str, job: Job, extra: dict[str, Any], url: str) -> 
         """A training that leaves out the evaluation of the start where it is the same for every run."""
 
         def evaluate(self, step: int) -> Evaluation | None:
-            return None if step < 0 and size == "overthinking" else super().evaluate(step)
+            return None if step < 0 and size.startswith("overthinking") else super().evaluate(step)
 
     label, seed, settings = job
     name = f"{key_of(settings)}.{seed}"
@@ -165,7 +165,7 @@ def gpu_start(out: Path) -> str:
 
 
 def overthinking_start(out: Path) -> str:
-    folder = out / "start"
+    folder = out.parent / "overthinking" / "start"  # of both lengths
     if not (folder / "model.safetensors").exists():
         command = [sys.executable, "-m", "deepcompress_trainer.sft", "--device", "cpu", "overthinking", str(folder)]
         subprocess.run(command, check=True)
@@ -199,7 +199,7 @@ def main() -> None:
 
 def study(asked: argparse.Namespace, chosen: dict[str, Table], out: Path) -> None:
     """Execute every run that has no row yet."""
-    starts = {"gpu": gpu_start, "overthinking": overthinking_start}
+    starts = {"gpu": gpu_start, "overthinking": overthinking_start, "overthinking-long": overthinking_start}
     extra: dict[str, Any] = {"model": starts[asked.size](out)} if asked.size in starts else {}
     if asked.eval_every:
         extra["eval_every"] = asked.eval_every
