@@ -13,12 +13,14 @@ from deepcompress_service.difficulty.model import DifficultyConfig
 from ..ports import free_cluster_port
 from ..waiting import eventually
 from .driving import Driver, Run
-from .servers import REDIS_SERVER, RedisServer, start_sentinels, tls_server
+from .servers import REDIS_SERVER, RedisServer, restrict, start_sentinels, tls_server
 
 REDIS_STORES = ("redis", "rediss", "sentinel", "cluster")
 SHARED_STORES = ("sqlite", *REDIS_STORES)
 """Those that several processes can use."""
 STORES = ("memory", *SHARED_STORES)
+RESTRICTED_TESTS = ("test_contract", "test_samples", "test_transfer", "test_sources", "test_pages")
+"""Modules whose tests send Redis nothing but what the store sends: there its user may run nothing else."""
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +37,12 @@ def redis_url(redis_folder: Path) -> Iterator[str]:
     server.start()
     yield server.url
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def restricted_url(redis_url: str) -> str:
+    """The same server, for a user that may run what the docs list and nothing else."""
+    return restrict(redis_url)
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +96,8 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return "memory://"
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/state.sqlite3"
-    return str(request.getfixturevalue({"redis": "redis_url"}.get(request.param, f"{request.param}_url")))
+    restricted = request.param == "redis" and request.module.__name__.endswith(RESTRICTED_TESTS)
+    return str(request.getfixturevalue("restricted_url" if restricted else f"{request.param}_url"))
 
 
 @pytest.fixture

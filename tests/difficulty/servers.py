@@ -13,11 +13,27 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from deepcompress_service.difficulty.stores.redis_permissions import KEY_PATTERNS, OPTIONAL, Example, examples
+
 from ..ports import free_port
 from ..waiting import eventually
 
+
+def _rule(command: Example) -> str:
+    """The name of a command in an ACL rule."""
+    return "|".join(command[:2] if command[0] in ("CLUSTER", "MEMORY") else command[:1]).lower()
+
+
 REDIS_SERVER = shutil.which("redis-server")
 needs_redis = pytest.mark.skipif(REDIS_SERVER is None, reason="needs redis-server (Debian: apt install redis-server)")
+
+
+RESTRICTED = [
+    *("reset", "on", ">secret", "resetchannels", "-@all", *(f"~{pattern}" for pattern in KEY_PATTERNS)),
+    *(f"+{_rule(command)}" for command in examples(1, cluster=True)),
+    *(f"+{name.lower()}" for name in OPTIONAL),
+]
+"""The ACL rules of a user that may do what the service needs, and nothing else."""
 
 
 class RedisServer:
@@ -83,6 +99,13 @@ class RedisServer:
 
     def client(self) -> Redis:
         return Redis(port=self.port, socket_timeout=60)
+
+
+def restrict(url: str, *more: str) -> str:
+    """Give the user `service` of a server the rules RESTRICTED, and `more`; return its URL."""
+    with Redis.from_url(url) as client:
+        client.execute_command("ACL", "SETUSER", "service", *RESTRICTED, *more)
+    return url.replace("redis://", "redis://service:secret@", 1)
 
 
 def tls_server(folder: Path) -> tuple[RedisServer, str]:

@@ -109,15 +109,17 @@ class RedisStore(RedisDatasets):
         self._registered: set[str] = set()
         self._watched_at = -WATCH_S
         self._lost: str | None = None
+        self._forbidden: str | None = None
 
     async def open(self) -> None:
         """Implement `DifficultyStore.open`."""
         await self._check_schema()
 
     async def _check_schema(self) -> None:
-        """Check the schema version, before every operation until one check succeeds: the server may be
-        down when the service starts, or be replaced.
+        """Check the permissions and the schema version, before every operation until one check succeeds: the
+        server may be down when the service starts, or be replaced.
         """
+        await self._check_permissions()
         version = await self._link.command(SCHEMA_KEY, "GET", SCHEMA_KEY, first=True)
         if version is not None and int(version) > SCHEMA_VERSION:
             raise StoreTooNew(
@@ -138,6 +140,8 @@ class RedisStore(RedisDatasets):
         """Implement `DifficultyStore.ping`."""
         if self._link.schema_check is not None:
             await self._link.schema_check()
+        else:
+            await self._check_permissions()
         # A write, since training requests are: Redis may be full, or short of replicas, and still answer a GET.
         await self._link.command(PING_KEY, "SET", PING_KEY, 1, "EX", 60, writes=True, first=True)
         if why := redis_watch.unsafe(await self._link.info()):
@@ -147,19 +151,29 @@ class RedisStore(RedisDatasets):
         """Implement `DifficultyStore.risks`."""
         return redis_watch.risks(await self._link.info())
 
-    async def _check_evictions(self) -> None:
+    async def _check_servers(self) -> None:
         """Check the servers every WATCH_S seconds.
 
         Raises:
-            StoreUnavailable: One of them evicted keys, and may do so again.
+            StoreUnavailable: One of them evicted keys, and may do so again, or forbids a command.
         """
         now = time.monotonic()
         if now - self._watched_at >= WATCH_S:
             self._watched_at = now
             with suppress(StoreUnavailable):  # the commit fails by itself, or goes to another server
                 self._lost = redis_watch.lost(await self._link.info())
+                self._forbidden = await self._link.forbidden()
         if self._lost:
             raise StoreUnavailable(self._lost)
+        self._refuse_forbidden()
+
+    async def _check_permissions(self) -> None:
+        self._forbidden = await self._link.forbidden()
+        self._refuse_forbidden()
+
+    def _refuse_forbidden(self) -> None:
+        if self._forbidden:
+            raise StoreUnavailable("Redis forbids commands that the service needs", reason=self._forbidden)
 
     # runs
 
@@ -250,7 +264,7 @@ class RedisStore(RedisDatasets):
 
     async def commit(self, commit: Commit) -> CommitOutcome:
         """Implement `DifficultyStore.commit`."""
-        await self._check_evictions()
+        await self._check_servers()
         reply = await self._run(COMMIT, commit.run, *redis_commit.arguments(commit))
         with suppress(StoreUnavailable):  # the names may be on another server; the next commit tries again
             await self._register(commit.run, renew=bool(reply[3]))

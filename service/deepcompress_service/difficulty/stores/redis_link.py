@@ -21,6 +21,7 @@ from redis.exceptions import (
     ClusterDownError,
     ConnectionError,
     MovedError,
+    NoPermissionError,
     NoScriptError,
     ReadOnlyError,
     RedisError,
@@ -31,9 +32,10 @@ from redis.exceptions import (
 
 from ..errors import StoreTooNew, StoreUnavailable
 from ..unreadable import unreadable_record
+from . import redis_permissions
 from .breaker import CircuitBreaker
 from .redis_watch import Info, parse_info
-from .scripts import Script
+from .scripts import PERMISSIONS, Script
 
 Argument = bytes | str | int | float
 Reply = Any
@@ -45,10 +47,14 @@ _UNREADABLE = re.compile(r"WRONGTYPE|user_script:\d+: ")
 """An error of a script about a value that it read. Errors of the server itself (OOM, MISCONF, ...) are others."""
 FIRST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 0.5
+LONGEST_LOOK_S = 1.0
+"""Seconds that one master of a cluster may take to answer which commands it forbids."""
 
 
 class Link(ABC):
     """A connection to Redis. Subclasses define which server has a key."""
+
+    is_cluster = False
 
     def __init__(self, timeout_s: float, replicas: int) -> None:
         self.timeout_s = timeout_s
@@ -84,6 +90,42 @@ class Link(ABC):
         except (RedisError, OSError, builtins.TimeoutError) as error:
             raise refused(error) from error
         return found
+
+    async def forbidden(self) -> str | None:
+        """Return why the service cannot use a server, or None: it forbids its user commands that are needed.
+
+        Raises:
+            StoreUnavailable: There was no answer.
+        """
+        commands = redis_permissions.examples(self.replicas, cluster=self.is_cluster)
+
+        async def attempt(client: Redis, asking: bool) -> str | None:
+            del asking
+            for server in await self.servers() if self.is_cluster else [client]:
+                try:
+                    async with asyncio.timeout(LONGEST_LOOK_S if self.is_cluster else None):
+                        reply = await self._run_probe(server, commands)
+                except NoPermissionError as error:
+                    return redis_permissions.forbidden_reason(f"scripts ({error})")
+                except AuthenticationError:
+                    raise
+                except (*RETRYABLE, builtins.TimeoutError):
+                    if not self.is_cluster:
+                        raise
+                    continue  # the runs of this master are refused; those of others go on
+                if why := redis_permissions.refusal(commands, reply):
+                    return why
+            return None
+
+        found: str | None = await self._retry(redis_permissions.RUN_KEY, attempt, self.timeout_s)
+        return found
+
+    async def _run_probe(self, server: Redis, commands: Sequence[redis_permissions.Example]) -> Reply:
+        words = redis_permissions.arguments(commands)
+        try:
+            return await server.execute_command("EVALSHA", PERMISSIONS.sha, 0, *words)  # type: ignore[no-untyped-call]
+        except NoScriptError:
+            return await server.execute_command("EVAL", PERMISSIONS.text, 0, *words)  # type: ignore[no-untyped-call]
 
     @abstractmethod
     async def close(self) -> None:
@@ -141,7 +183,7 @@ class Link(ABC):
                 # makes WAIT cover everything up to now, the recorded answer included.
                 if asking:
                     pipe.execute_command("ASKING")
-                beside = f"{key}:wait" if "{" in key else f"{{{key}}}:wait"  # in the same slot of a cluster
+                beside = f"{key}:wait" if "{" in key else f"dc:{{{key}}}:wait"  # in the same slot of a cluster
                 pipe.execute_command("SET", beside, 1, "EX", 60)
                 pipe.execute_command("WAIT", self.replicas, int(self.timeout_s * 250))
             replies = await pipe.execute(raise_on_error=False)

@@ -128,6 +128,8 @@ class SentinelLink(Link):
 class ClusterLink(Link):
     """redis+cluster://[user:password@]host:port,host:port: whichever master has the run's slot."""
 
+    is_cluster = True
+
     def __init__(self, url: str, timeout_s: float, replicas: int, max_connections: int) -> None:
         super().__init__(timeout_s, replicas)
         where = Addresses(url, 6379)
