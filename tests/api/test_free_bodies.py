@@ -15,6 +15,10 @@ LONE = "\\ud800"
 """A lone surrogate: JSON that only the slower parser reads."""
 
 
+ROUNDED = [str(2**64), str(-(2**63) - 1), "[1e300, 123456789012345678901234567890]"]
+"""Integers that orjson rounds to floats, which would pass for numbers that the caller sent."""
+
+
 def nested(depth: int, inner: str = "1") -> str:
     return "[" * depth + inner + "]" * depth
 
@@ -37,7 +41,7 @@ def bodies(value: str, text: str = "x") -> list[tuple[str, str]]:
 @pytest.mark.parametrize("text", ["x", LONE])
 @pytest.mark.parametrize(
     "value",
-    [nested(100), nested(900), nested(100, '"a"'), "9" * 400, "NaN", "1e999"],
+    [nested(100), nested(900), nested(100, '"a"'), "9" * 400, "9" * 5000, "NaN", "1e999", *ROUNDED],
     ids=lambda v: v[:9],
 )
 def test_a_body_out_of_bounds_is_a_422_at_once(service: TestClient, value: str, text: str) -> None:
@@ -71,8 +75,27 @@ def test_what_is_within_the_bounds_is_kept(service: TestClient) -> None:
     assert answer.json()["extra"] == deep
 
 
+@pytest.mark.parametrize("value", [2.0**64, -1e300, [1e20, {"a": 2**63 - 1}], [nested(50), 1e19]])
+def test_large_numbers_that_are_no_integers_are_kept(service: TestClient, value: Any) -> None:
+    row = {"expected_answer": "1", "extra": value, "response": {"output": []}}
+    answer = service.post("/compat/nemo_gym/verify", json=row)
+    assert answer.status_code == 200
+    assert json.dumps(answer.json()["extra"]) == json.dumps(value)
+
+
+@pytest.mark.parametrize("size", [10, 3_000_000])
+def test_the_place_of_a_rounded_integer_is_named_in_a_body_of_any_size(service: TestClient, size: int) -> None:
+    items = [{"gold": "1", "response": "x" * size, "row": {"a": [1.5, 1e200]}}] * 2
+    body = json.dumps({"items": [*items, {**items[0], "row": {"a": [1e200, 2**64 + 1]}}]})
+    answer = service.post("/v1/verify", content=body)
+    assert answer.json()["errors"] == [{"field": "items.2.row.a", "detail": "an integer has more than 64 bits"}]
+    assert service.post("/v1/verify", content=json.dumps({"items": items})).status_code == 200
+
+
 @pytest.mark.parametrize("text", ["x", LONE])
-@pytest.mark.parametrize("value", [nested(100), nested(900), "9" * 400, "NaN", "1e999"], ids=lambda v: v[:9])
+@pytest.mark.parametrize(
+    "value", [nested(100), nested(900), "9" * 400, "9" * 5000, "NaN", "1e999", *ROUNDED], ids=lambda v: v[:9]
+)
 def test_open_fields_of_our_own_routes_have_the_same_bounds(service: TestClient, value: str, text: str) -> None:
     strategy = f'{{"name": "deepcompress", "one": {value}}}'
     for method, path, body in (

@@ -205,7 +205,8 @@ def _checked_lines(raw: bytearray) -> list[str]:
     for line in lines:
         if line.strip():
             with suppress(ValueError):
-                check_values(decode_in_slices(line, orjson.loads))
+                if check_values(decode_in_slices(line, orjson.loads)):
+                    _decode_exactly(line)
     return [line.decode("utf-8", "replace") for line in lines]
 
 
@@ -339,15 +340,21 @@ def parse(model: type[Model], raw: bytes | bytearray) -> Model:
     except ValueError:
         value, strict = _decode_again(model, raw), False
     try:
-        check_values(value)
+        if check_values(value):
+            _release_lists(value)
+            value = _decode_exactly(raw)
         if len(raw) > ON_LOOP_BYTES:
             validate_elements(model, value, strict)
         return model.model_validate(value, strict=strict)
     except (ValidationError, ApiError) as error:
-        for one in value.values() if isinstance(value, dict) else ():
-            if isinstance(one, list):
-                release_here(one)
+        _release_lists(value)
         raise (error if isinstance(error, ApiError) else from_validation(error)) from None
+
+
+def _release_lists(value: Json) -> None:
+    for one in value.values() if isinstance(value, dict) else ():
+        if isinstance(one, list):
+            release_here(one)
 
 
 def validate_elements(model: type[BaseModel], value: Json, strict: bool | None) -> None:
@@ -402,8 +409,24 @@ MAX_INTEGER = 2**63
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-def check_values(value: object) -> None:
+def _decode_exactly(raw: bytes | bytearray) -> Json:
+    """Return the checked value of JSON in which a large float may be an integer: orjson rounds such integers.
+
+    Raises:
+        ApiError: As `check_values`.
+    """
+    try:
+        value = decode_in_slices(raw, _loads_surrogates)
+    except ValueError:
+        raise invalid("", "an integer has more than 64 bits") from None
+    check_values(value)
+    return value
+
+
+def check_values(value: object) -> bool:
     """Check the depth and the numbers of decoded JSON, without recursion.
+
+    Return True if there is a float that may be a rounded integer of more than 64 bits.
 
     The lists and objects are visited level by level, and no object is made for one of them: the garbage collector
     would visit all those objects again, while other threads wait.
@@ -412,6 +435,7 @@ def check_values(value: object) -> None:
         ApiError: 422: lists and objects nested deeper than MAX_DEPTH, an integer of more than 64 bits, or a number
             that is not finite.
     """
+    large = False
     levels: list[list[Json]] = [[[value]]]
     while levels[-1]:
         below: list[Json] = []
@@ -420,12 +444,16 @@ def check_values(value: object) -> None:
                 kind = type(one)
                 if kind is dict or kind is list:
                     below.append(one)
-                elif (kind is int and not -MAX_INTEGER < one < MAX_INTEGER) or (kind is float and not isfinite(one)):
-                    detail = "an integer has more than 64 bits" if kind is int else "a number is not finite"
-                    raise _fault(levels, one, detail)
+                elif (kind is int or kind is float) and not -MAX_INTEGER < one < MAX_INTEGER:
+                    if kind is int:
+                        raise _fault(levels, one, "an integer has more than 64 bits")
+                    if not isfinite(one):
+                        raise _fault(levels, one, "a number is not finite")
+                    large = True
         if below and len(levels) > MAX_DEPTH:
             raise _fault(levels, below[0], f"lists and objects are nested deeper than {MAX_DEPTH}")
         levels.append(below)
+    return large
 
 
 def _fault(levels: list[list[Json]], value: Json, detail: str) -> ApiError:
