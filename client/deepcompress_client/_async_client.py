@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from . import _operations, _runs
-from ._async_concurrency import Connections, send_all, sleep
+from ._async_concurrency import Connections, send_all, sleep, within
 from ._async_curriculum import AsyncCurriculum
 from ._batches import StepLike, chosen, score_request, shape_request, verify_request
 from ._core import CONNECTIONS, MAX_REQUEST_BYTES, MAX_REQUEST_ITEMS, Operation, Options, Reply, RequestSpec, T
@@ -305,7 +305,8 @@ class AsyncClient:
             reply: Reply | None = None
             try:
                 timeout = attempts.timeout(self._options.timeout_s, time.monotonic())
-                reply = await self._send_once(spec, attempts.made + 1, timeout)
+                send_once = partial(self._send_once, spec, attempts.made + 1, timeout)
+                reply = await within(math.inf if retry.deadline_s is None else timeout, send_once)
             except httpx.HTTPError as error:
                 failure = classify_error(error)
             wait = attempts.delay_before_next(reply, failure, time.monotonic(), random.random())

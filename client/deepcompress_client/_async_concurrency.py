@@ -6,11 +6,13 @@ The two have the same names, so that `_client` can be generated from `_async_cli
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from ._core import Reply, RequestSpec
+from ._transport import late
 
 if TYPE_CHECKING:
     import httpx
@@ -57,6 +59,23 @@ async def send_all(
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+async def within(seconds: float, send_once: Callable[[], Awaitable[Reply]]) -> Reply:
+    """Return the reply of one attempt. At its end after `seconds`, the attempt is cancelled.
+
+    httpx bounds each wait for bytes alone, so the parts of a slow answer could take any time together.
+
+    Raises:
+        httpx.ReadTimeout: `seconds` have passed.
+    """
+    try:
+        async with asyncio.timeout(None if seconds == math.inf else seconds) as limit:
+            return await send_once()
+    except TimeoutError:
+        if limit.expired():
+            raise late() from None
+        raise
 
 
 async def sleep(seconds: float) -> None:

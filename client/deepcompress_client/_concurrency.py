@@ -5,17 +5,24 @@ The two have the same names, so that `_client` can be generated from `_async_cli
 
 from __future__ import annotations
 
+import contextvars
+import math
 import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from ._core import Reply, RequestSpec
+from ._transport import late
 
 if TYPE_CHECKING:
     import httpx
+
+
+GRACE_S = 0.1
+"""Seconds that an attempt gets to end by itself, and to close what it has open."""
 
 
 class Connections:
@@ -49,6 +56,36 @@ def send_all(send: Callable[[RequestSpec], Reply], batch: list[RequestSpec], lim
     """Return the reply to every request, in order. At most `limit` requests are in flight at once."""
     with ThreadPoolExecutor(limit, "deepcompress") as pool:
         return list(pool.map(send, batch))
+
+
+def within(seconds: float, send_once: Callable[[], Reply]) -> Reply:
+    """Return the reply of one attempt, which has `seconds`. If they are finite, it is made in a thread.
+
+    httpx bounds each wait for bytes alone, so the parts of a slow answer could take any time together. After its time
+    the thread is left behind: it ends with the answer, or at the next part of a body.
+
+    Raises:
+        httpx.ReadTimeout: `seconds`, and GRACE_S for httpx's own timeouts, have passed.
+    """
+    if seconds == math.inf:
+        return send_once()
+    outcome: Future[Reply] = Future()
+
+    def attempt() -> None:
+        try:
+            outcome.set_result(send_once())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    context = contextvars.copy_context()
+    # A daemon: the interpreter's exit does not wait for it.
+    threading.Thread(target=context.run, args=(attempt,), name="deepcompress-request", daemon=True).start()
+    try:
+        return outcome.result(seconds + GRACE_S)
+    except TimeoutError:
+        if outcome.done():
+            raise
+        raise late() from None
 
 
 def sleep(seconds: float) -> None:

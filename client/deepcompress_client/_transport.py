@@ -57,9 +57,14 @@ def check_time(until: float) -> None:
         httpx.ReadTimeout: It has passed.
     """
     if time.monotonic() > until:
-        import httpx
+        raise late()
 
-        raise httpx.ReadTimeout("the answer was not complete at the deadline")
+
+def late() -> httpx.ReadTimeout:
+    """Return the error of an attempt whose time has passed."""
+    import httpx
+
+    return httpx.ReadTimeout("the answer was not complete at the deadline")
 
 
 def read_chunks(file: Path) -> Iterator[bytes]:

@@ -129,6 +129,15 @@ def drip(connection: socket.socket) -> bool:
     return True
 
 
+def drip_a_head(connection: socket.socket) -> bool:
+    with contextlib.suppress(OSError):
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        for _ in range(200):
+            connection.sendall(b"x-drop: 1\r\n")
+            time.sleep(0.05)
+    return True
+
+
 def page_of_a_proxy(connection: socket.socket) -> bool:
     page = b"<html>\x1b[31mwait\x1b[0m\r\n\x9b</html>"
     connection.sendall(b"HTTP/1.1 502 Bad\r\ncontent-length: %d\r\n\r\n%s" % (len(page), page))
@@ -213,6 +222,26 @@ def test_an_answer_in_drops_does_not_outlast_the_deadline(client: Callable[..., 
         with pytest.raises(errors.TransportError, match="ReadTimeout"):
             run.export_to(tmp_path / "r.jsonl")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["new connection", "kept connection"])
+def test_a_head_in_drops_does_not_outlast_the_deadline(client: Callable[..., Any], kept: bool) -> None:
+    """Without the deadline, the attempt would end with the drops, as a RemoteProtocolError."""
+    with serving(*([None] if kept else []), drip_a_head) as server:
+        one = client(server.url, retry=Retry(deadline_s=2.0))
+        if kept:
+            assert one.verify_one("7", "7").correct
+        with pytest.raises(errors.TransportError, match="ReadTimeout"):
+            one.verify_one("7", "7")
+        assert server.connections == 1
+
+
+def test_an_error_within_a_deadline_is_the_error_itself(client: Callable[..., Any]) -> None:
+    def fail(_: httpx.Request) -> httpx.Response:
+        raise TimeoutError("of the transport")
+
+    with pytest.raises(TimeoutError, match="of the transport"):
+        client("http://service", handler=fail, retry=Retry(deadline_s=60.0)).verify_one("7", "7")
 
 
 def test_the_page_of_a_proxy_in_an_error_has_no_escape_sequences(client: Callable[..., Any]) -> None:
