@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 
 from .config import TrainConfig, as_dict
+from .files import writing
 
 if TYPE_CHECKING:
     from .model import Policy
@@ -101,36 +101,47 @@ def write(
     The service's checkpoint is made first: one there without a folder does no harm, a folder without one would.
 
     Raises:
-        OSError: the files cannot be written; the last complete checkpoint stays.
+        OSError: the files cannot be written; the last complete checkpoint stays, and nothing of this one.
     """
     from .model import save_policy
 
     final = folder / "checkpoints" / name_of(step)
     partial = final.with_suffix(".part")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    rewards.save(service_name(final), step, partial / "service.jsonl")
     try:
-        save_policy(policy, partial / "model")
-        torch.save(optimiser.state_dict(), partial / "optimiser.pt")
-        torch.save(_random_states(), partial / "random.pt")
-    except (RuntimeError, SafetensorError) as error:  # their errors of a full disk
-        raise OSError(f"{partial} cannot be written: {error}") from error
-    state = {
-        "step": step,
-        "cursor": cursor,
-        "processes": processes,
-        "config": as_dict(config),
-        "files": {str(file.relative_to(partial)): _digest(file) for file in _files(partial)},
-    }
-    (partial / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
-    for file in _files(partial):
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-    if final.exists():
-        _remove(final)
-    partial.rename(final)
+        with writing(partial):
+            partial.mkdir(parents=True)
+            rewards.save(service_name(final), step, partial / "service.jsonl")
+            save_policy(policy, partial / "model")
+            torch.save(optimiser.state_dict(), partial / "optimiser.pt")
+            torch.save(_random_states(), partial / "random.pt")
+            state = {
+                "step": step,
+                "cursor": cursor,
+                "processes": processes,
+                "config": as_dict(config),
+                "files": {str(file.relative_to(partial)): _digest(file) for file in _files(partial)},
+            }
+            (partial / STATE).write_text(json.dumps(state, indent=1), encoding="utf-8")
+            for path in (*partial.rglob("*"), partial):
+                _sync(path)
+            if final.exists():
+                _remove(final)
+            partial.rename(final)
+            _sync(final.parent)  # before an older checkpoint is removed
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # its room may be needed
+        raise
     return final
+
+
+def _sync(path: Path) -> None:
+    """Write a file or a folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -183,7 +194,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 def write_settings(config: TrainConfig) -> None:
     """Write the run's settings beside its metrics, for plots and for readers."""
-    (config.folder / "config.json").write_text(json.dumps(as_dict(config), indent=1), encoding="utf-8")
+    file = config.folder / "config.json"
+    with writing(file):
+        file.write_text(json.dumps(as_dict(config), indent=1), encoding="utf-8")
 
 
 def prune(folder: Path, keep: int, rewards: Rewards) -> None:

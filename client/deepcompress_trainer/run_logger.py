@@ -24,6 +24,7 @@ from rich.table import Table
 from .checkpoint import write_settings
 from .config import TrainConfig
 from .evaluate import Evaluation
+from .files import writing
 from .plot import read_rows
 
 
@@ -204,7 +205,7 @@ def _tag(name: str) -> str:
 
 
 def _append(file: Path, row: dict[str, Any]) -> None:
-    with file.open("a", encoding="utf-8") as out:
+    with writing(file), file.open("a", encoding="utf-8") as out:
         out.write(json.dumps(row) + "\n")
 
 
@@ -218,9 +219,10 @@ def _truncate_rows(file: Path, next_step: int) -> list[dict[str, Any]]:
     # A new training (next_step 0) evaluates before its first step again.
     rows = [row for row in read_rows(file) if row["step"] < next_step] if next_step else []
     partial = file.with_suffix(".part")
-    with partial.open("w", encoding="utf-8") as out:
-        out.writelines(json.dumps(row) + "\n" for row in rows)
-        out.flush()
-        os.fsync(out.fileno())
-    partial.replace(file)
+    with writing(file):
+        with partial.open("w", encoding="utf-8") as out:
+            out.writelines(json.dumps(row) + "\n" for row in rows)
+            out.flush()
+            os.fsync(out.fileno())
+        partial.replace(file)
     return rows

@@ -26,6 +26,7 @@ import torch
 from . import task
 from .config import Parser, start_checkpoint
 from .data import gsm8k_problem, read_jsonl, text_of
+from .files import writing
 from .model import Policy, autocast, load_policy, new_tiny_policy, save_policy
 
 Pair = tuple[str, str]
@@ -179,7 +180,8 @@ def make_chain_start(
         rate = 3e-3 if number == 0 else 2e-3
         print(f"phase {number + 1}: {phase.operations[0]} to {phase.operations[1]} operations")
         learn(policy, iter(batches), steps=steps, learning_rate=rate, chat=False)
-        save_policy(policy, out)
+        with writing(out):
+            save_policy(policy, out)
     return policy
 
 
@@ -190,7 +192,8 @@ def make_overthinking_start(out: Path, *, seed: int = 0, scale: float = 1.0, dev
     steps = max(1, round(OVERTHINKING.steps * scale))
     batches = (chain_pairs(OVERTHINKING, OVERTHINKING.batch, rng) for _ in range(steps))
     learn(policy, iter(batches), steps=steps, learning_rate=1e-3, chat=False)
-    save_policy(policy, out)
+    with writing(out):
+        save_policy(policy, out)
     return policy
 
 
@@ -271,7 +274,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     steps = options.epochs * math.ceil(len(rows) / options.batch)
     batches = batches_of(rows, options.batch, options.epochs, random.Random(options.seed))
     learn(policy, batches, steps=steps, learning_rate=options.learning_rate, chat=not options.plain)
-    save_policy(policy, options.out)
+    with writing(options.out):
+        save_policy(policy, options.out)
 
 
 if __name__ == "__main__":

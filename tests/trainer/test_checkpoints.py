@@ -6,8 +6,10 @@ import dataclasses
 import json
 import os
 import pickle
+import re
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from deepcompress_client import Client
-from deepcompress_trainer import checkpoint
+from deepcompress_trainer import checkpoint, run_logger
 from deepcompress_trainer.config import TrainConfig, parse_flags
 from deepcompress_trainer.evaluate import Evaluation
 from deepcompress_trainer.model import load_policy, new_tiny_policy, save_policy
@@ -248,6 +250,82 @@ def test_a_full_disk_leaves_the_last_checkpoint(
             rewards=Saved(),  # type: ignore[arg-type]
         )
     assert [one.step for one in checkpoint.find(folder)] == [0, 1]
+
+
+class SavedState:
+    """A service that exports two kilobytes of state."""
+
+    def save(self, name: str, step: int, exported: Path) -> None:
+        exported.write_text("x" * 2000)
+
+
+def write_checkpoint(folder: Path, step: int) -> Path:
+    policy = new_tiny_policy(width=32, layers=1, seed=1)
+    optimiser = torch.optim.AdamW(policy.model.parameters())
+    sum(parameter.sum() for parameter in policy.model.parameters()).backward()  # type: ignore[union-attr]
+    optimiser.step()
+    return checkpoint.write(
+        folder,
+        policy=policy,
+        optimiser=optimiser,
+        step=step,
+        cursor=0,
+        config=TrainConfig(),
+        processes=1,
+        rewards=SavedState(),  # type: ignore[arg-type]
+    )
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB with the checkpoint of step 0."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount a small file system")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(tmp_path)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        write_checkpoint(tmp_path, 0)
+        yield tmp_path
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_disk_that_fills_at_any_byte_leaves_whole_checkpoints_alone(small_disk: Path) -> None:
+    failures: list[str] = []
+    for room in range(0, 300_000, 16 * 1024):
+        (small_disk / "other").unlink(missing_ok=True)
+        status = os.statvfs(small_disk)
+        (small_disk / "other").write_bytes(bytes(status.f_bavail * status.f_frsize - room))
+        try:
+            write_checkpoint(small_disk, 1)
+        except OSError as error:
+            failures.append(str(error))
+            assert os.listdir(small_disk / "checkpoints") == ["step-000000"], "its room is free again"
+        for whole in checkpoint.find(small_disk):
+            checkpoint.check_files(whole)
+        if len(checkpoint.find(small_disk)) == 2:
+            break
+    assert len(failures) > 5
+    assert all(re.search(r"step-000001\.part cannot be written: .* MB free\).*--resume", one) for one in failures)
+    assert [one.step for one in checkpoint.find(small_disk)] == [0, 1]
+
+
+def test_a_disk_that_becomes_read_only_leaves_the_last_checkpoint(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with pytest.raises(OSError, match=r"step-000001\.part cannot be written: Read-only file system"):
+        write_checkpoint(small_disk, 1)
+    (whole,) = checkpoint.find(small_disk)
+    checkpoint.check_files(whole)
+    with pytest.raises(OSError, match=r"config\.json cannot be written: Read-only"):
+        checkpoint.write_settings(TrainConfig(out=str(small_disk.parent), name=small_disk.name))
+
+
+def test_a_metric_that_cannot_be_written_names_its_file(small_disk: Path) -> None:
+    status = os.statvfs(small_disk)
+    (small_disk / "other").write_bytes(bytes(status.f_bavail * status.f_frsize))
+    with pytest.raises(OSError, match=r"metrics\.jsonl cannot be written: No space left on device \(0\.0 MB free\)"):
+        run_logger._append(small_disk / "metrics.jsonl", {"step": 1})
 
 
 @pytest.mark.parametrize(
