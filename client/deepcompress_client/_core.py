@@ -209,6 +209,8 @@ def error_of(reply: Reply) -> ServiceError | None:
         text = reply.body[:200].decode("utf-8", "replace")
         # Escape sequences would reach the terminal with the error.
         problem = {"detail": "".join(char if char.isprintable() else " " for char in text).strip()}
+    if "detail" not in problem and isinstance(problem.get("why"), dict):  # of a service that is not ready
+        problem["detail"] = "; ".join(f"{part}: {why}" for part, why in problem["why"].items())
     error = error_from_problem(reply.status, problem)
     if isinstance(error, Unavailable):
         error.retry_after = reply.retry_after_s

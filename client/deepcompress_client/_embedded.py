@@ -47,7 +47,7 @@ def embedded_url(url: str) -> str:
         own = _started.get(folder)
         if own is not None and own.owner == os.getpid() and own.process.poll() is not None:
             del _started[folder]  # it ended, for example by a signal to the whole process group
-        elif (known := _addresses().get(str(folder))) is not None:
+        elif (known := _addresses().get(str(folder))) is not None and not _has_ended(folder, known):
             return known
         if _rank() > 0:
             address = _wait_for_address(folder)
@@ -94,13 +94,15 @@ class EmbeddedService:
                 raise RuntimeError(
                     "an embedded service needs the service's packages: install deepcompress-reward[service]"
                 )
-            self._address.unlink(missing_ok=True)
+            with _writing(folder):
+                self._address.unlink(missing_ok=True)
+                output = log.open("ab")
             port, held = _held_port()
             command = [sys.executable, "-m", "deepcompress_service", "serve", "--host", "127.0.0.1"]
             command += ["--port", str(port), "--state-url", f"sqlite:///{folder.absolute()}/service.sqlite3"]
             command += ["--verifier-workers", "1", "--end-with-stdin"]
             left_out = {f"DEEPCOMPRESS_{name}" for name in DEPLOYMENT}
-            with log.open("ab") as output:
+            with output:
                 self.process = subprocess.Popen(
                     command,
                     stdin=subprocess.PIPE,
@@ -113,17 +115,18 @@ class EmbeddedService:
             os.close(lock)  # the service has it
         self.url = f"http://127.0.0.1:{port}"
         atexit.register(self.stop)
+        row = {"url": self.url, "owner": self.owner, "host": socket.gethostname()}
+        partial = self._address.with_suffix(".part")
         try:
             self._wait_until_ready(log)
+            with _writing(folder):
+                partial.write_text(json.dumps(row), "utf-8")
+                partial.replace(self._address)
         except BaseException:
             self.stop()
             raise
         finally:
             held.close()
-        row = {"url": self.url, "owner": self.owner, "host": socket.gethostname()}
-        partial = self._address.with_suffix(".part")
-        partial.write_text(json.dumps(row), "utf-8")
-        partial.replace(self._address)
 
     def stop(self) -> None:
         """End the service. In a fork of the process that started it, do nothing."""
@@ -131,7 +134,10 @@ class EmbeddedService:
             return
         atexit.unregister(self.stop)
         if self.process.poll() is None:
-            self._address.unlink(missing_ok=True)
+            row = _read_address(self._address.parent)
+            if row is not None and row["url"] == self.url:  # the folder may have been replaced
+                with suppress(OSError):
+                    self._address.unlink()
             self.process.terminate()
             try:
                 self.process.wait(STOP_TIMEOUT_S)
@@ -143,14 +149,15 @@ class EmbeddedService:
 
     def _wait_until_ready(self, log: Path) -> None:
         end = time.monotonic() + START_TIMEOUT_S
+        why: str | None = "no answer"
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 last = log.read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"the embedded service ended at once; the end of its log {log}:\n{last}")
-            if _is_ready(self.url):
+            if (why := _why_not_ready(self.url)) is None:
                 return
             time.sleep(0.1)
-        raise RuntimeError(f"the embedded service was not ready within {START_TIMEOUT_S:.0f} s; see {log}")
+        raise RuntimeError(f"the embedded service was not ready within {START_TIMEOUT_S:.0f} s ({why}); see {log}")
 
 
 def _held_port() -> tuple[int, socket.socket]:
@@ -194,8 +201,9 @@ def _lock(folder: Path, *, share: bool) -> int | str:
     """
     import fcntl
 
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder / "service.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder / "service.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     end = time.monotonic() + START_TIMEOUT_S
     owner: int | None = None
     try:
@@ -219,7 +227,8 @@ def _lock(folder: Path, *, share: bool) -> int | str:
         ) from None
     os.close(lock)
     who = "another process" if owner is None else f"process {owner}"
-    raise RuntimeError(f"{who} runs the embedded service of the folder {folder}: use another folder")
+    ended = "" if owner is None or _is_alive(owner) else f", though process {owner} has ended"
+    raise RuntimeError(f"{who} runs the embedded service of the folder {folder}{ended}: use another folder")
 
 
 def _wait_for_address(folder: Path) -> str:
@@ -237,7 +246,7 @@ def _wait_for_address(folder: Path) -> str:
             row is not None
             and other == socket.gethostname()
             and _is_alive(int(row["owner"]))
-            and _is_ready(row["url"])
+            and _why_not_ready(row["url"]) is None
         ):
             return str(row["url"])
         time.sleep(0.1)
@@ -266,11 +275,42 @@ def _is_alive(process: int) -> bool:
     return True
 
 
-def _is_ready(url: str) -> bool:
+def _why_not_ready(url: str) -> str | None:
+    """Return why the service is not ready, or None if it is."""
     from ._client import Client
     from ._retry import Retry
 
-    with Client(url, retry=Retry(max_elapsed_s=0.0), timeout_s=5.0) as client, suppress(DeepCompressError):
-        client.ready()
+    with Client(url, retry=Retry(max_elapsed_s=0.0), timeout_s=5.0) as client:
+        try:
+            client.ready()
+        except DeepCompressError as error:
+            return str(error)
+    return None
+
+
+def _has_ended(folder: Path, url: str) -> bool:
+    """Return True if the service at a known address has ended, or is about to end since its owner has."""
+    row = _read_address(folder)
+    known = row is not None and row["url"] == url and row["host"] == socket.gethostname()
+    if row is not None and known and not _is_alive(int(row["owner"])):
         return True
+    host, _, port = url.rpartition("/")[2].partition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=5.0).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
     return False
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Raise a RuntimeError that names the folder and the remedy for an error of writing there."""
+    try:
+        yield
+    except OSError as error:
+        raise RuntimeError(
+            f"the embedded service cannot write to its folder {folder} ({error.strerror or error}): make room or "
+            'give the right to write there, or name another folder, as in url="embedded:FOLDER"'
+        ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,12 +22,24 @@ from deepcompress_client import Client, Retry, _embedded, errors
 from ..waiting import eventually
 
 JOB = """
-import sys
+import os, sys
 from deepcompress_client import Client
 client = Client(sys.argv[1])
-run = client.run("r", **({"join": True} if len(sys.argv) > 2 and sys.argv[2] == "join" else {"next_step": 0}))
+how = sys.argv[2] if len(sys.argv) > 2 else ""
+run = client.run("r", **({"join": True} if how in ("join", "again") else {"next_step": 0}))
 run.rewards(0, ["2+2?"] * 2, [4, 4], ["\\\\boxed{4}", "\\\\boxed{5}"], [10, 20])
 print(client._options.url, run.info().level, flush=True)
+if how == "fork":
+    fork = os.fork()
+    if fork == 0:
+        import time
+        os.close(0), os.close(1), os.close(2)
+        time.sleep(600)
+        os._exit(0)
+    print(fork, flush=True)
+if how == "again" and sys.stdin.readline():
+    client = Client(sys.argv[1])
+    print(client._options.url, client.run("r", join=True).info().level, flush=True)
 if sys.stdin.readline() == "child\\n":
     import subprocess
     print(subprocess.run([sys.executable, "-c", "from deepcompress_client import Client; "
@@ -128,6 +141,71 @@ def test_a_rank_does_not_take_the_address_that_a_killed_job_left(job: Callable[.
         waiting.process.wait(1.5)
     other, _ = job("join", RANK="0").line()
     assert waiting.line()[0] == other != url
+
+
+def test_a_process_that_outlives_the_owner_starts_a_service_itself(job: Callable[..., Job]) -> None:
+    """It kept the address, so that every client that it made later waited for a service that was gone."""
+    first = job()
+    url, level = first.line()
+    second = job("again")
+    assert second.line() == [url, level]
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait()
+    assert second.process.stdin is not None
+    second.process.stdin.write("again\n")
+    second.process.stdin.flush()
+    other, same = second.line()
+    assert (other != url, same) == (True, level)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fork_of_a_killed_owner_does_not_keep_its_service(job: Callable[..., Job]) -> None:
+    """Such as a worker that loads data: it holds the other end of the service's standard input."""
+    first = job("fork")
+    url, level = first.line()
+    (fork,) = first.line()
+    try:
+        first.process.send_signal(signal.SIGKILL)
+        first.process.wait()
+        _await_end(url)
+        other, same = job("join").line()
+        assert (other != url, same) == (True, level)
+    finally:
+        os.kill(int(fork), signal.SIGKILL)
+
+
+def test_a_folder_that_is_replaced_while_open_is_noticed(job: Callable[..., Job], tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    first = job()
+    url, level = first.line()
+    shutil.rmtree(state)
+    with Client(url, retry=Retry(max_elapsed_s=0)) as client:
+        with pytest.raises(errors.Unavailable, match=r"store: .*removed"):
+            client.ready()
+        with pytest.raises(errors.Unavailable, match="removed"):
+            client.run("r", join=True)
+        second = job()  # another job, which gets the folder for itself
+        other, _ = second.line()
+        assert other != url
+        with pytest.raises(errors.Unavailable, match="replaced"):
+            client.run("r", join=True)
+    first.end()
+    assert json.loads((state / "service.json").read_text())["url"] == other, "it has not removed another's address"
+    assert job("join").line() == [other, level]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a file system")
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(tmp_path)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("needs the right to mount a file system")
+    for name in ("RANK", "LOCAL_RANK", _embedded.ADDRESSES):
+        monkeypatch.delenv(name, raising=False)
+    try:
+        with pytest.raises(RuntimeError, match=r"cannot write to its folder .*/state \(Read-only file system\)"):
+            Client(f"embedded:{tmp_path}/state")
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
 
 def test_processes_without_ranks_share_it_too(job: Callable[..., Job]) -> None:

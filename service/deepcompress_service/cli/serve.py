@@ -31,6 +31,8 @@ Exit status: 0 stopped, 2 a setting is invalid or the port is in use, 3 the star
 STARTUP_FAILED = 3
 """Exit status of uvicorn if the application could not start."""
 
+PARENT_S = 1.0
+"""Seconds between two checks of the parent of a service that ends with it."""
 WORKER_SILENT_S = 120
 """Longest time in seconds that a worker may leave the supervisor's health checks unanswered before it is replaced.
 
@@ -122,14 +124,21 @@ def serve(
 
 
 def _end_with_stdin() -> None:
-    """Send this process SIGTERM when standard input ends: then the process that started the service has ended."""
+    """Send this process SIGTERM when the process that started it has ended.
+
+    Then standard input ends, unless a fork of that process holds the other end, and the parent is another process.
+    """
     import os
+    import select
     import signal
     import threading
 
+    parent = os.getppid()
+
     def wait() -> None:
-        while os.read(0, 4096):
-            pass
+        while os.getppid() == parent:
+            if select.select([0], [], [], PARENT_S)[0] and not os.read(0, 4096):
+                break
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, name="stdin", daemon=True).start()
