@@ -15,7 +15,7 @@ from deepcompress_service.difficulty.errors import DifficultyError
 from deepcompress_service.difficulty.model import StepStatistics
 from deepcompress_service.scoring.training_warnings import KNOWN_COURSES, Declines, closed_steps
 from deepcompress_service.settings import Settings
-from deepcompress_service.shaping.decline import decline_warnings
+from deepcompress_service.shaping.decline import ClosedSteps, decline_warnings
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_each_closed_step_is_read_once_and_the_warnings_are_those_of_the_whole_h
     async def scenario() -> None:
         for step in range(1, 69):
             await declines.update("r", 0, step)
-            assert declines.warnings("r", 0) == decline_warnings(closed_steps(store.rows[:step]))
+            assert declines.warnings("r", 0) == decline_warnings(ClosedSteps(closed_steps(store.rows[:step])))
         assert declines.warnings("r", 0) != []
         assert store.since == list(range(68))
 
@@ -102,7 +102,7 @@ def test_requests_that_read_at_once_count_no_step_twice() -> None:
     async def scenario() -> None:
         for step in range(1, 69, 2):
             await asyncio.gather(declines.update("r", 0, step), declines.update("r", 0, step + 1))
-            assert declines.warnings("r", 0) == decline_warnings(closed_steps(store.rows[: step + 1]))
+            assert declines.warnings("r", 0) == decline_warnings(ClosedSteps(closed_steps(store.rows[: step + 1])))
 
     asyncio.run(scenario())
 

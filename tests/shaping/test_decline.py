@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 
-from deepcompress_service.shaping.decline import WINDOW, ClosedStep, decline_warnings, find_decline
+from deepcompress_service.shaping.decline import MAX_STEPS, WINDOW, ClosedStep, ClosedSteps, Decline, decline_warnings
+
+
+def find_decline(steps: Sequence[ClosedStep]) -> Decline | None:
+    """Return the decline that these steps show."""
+    return ClosedSteps(steps).find_decline()
 
 
 def course(seed: int, count: int, fall: float = 0.0, shorter: float = 0.0, groups: int = 8) -> list[ClosedStep]:
@@ -51,7 +57,7 @@ def test_a_fall_with_longer_answers_is_another_matter() -> None:
 def test_the_text_has_the_figures() -> None:
     steps = [ClosedStep(k, 0.95 + 0.001 * (k % 2), 400) for k in range(40)]
     steps += [ClosedStep(k, 0.90 + 0.001 * (k % 2), 300) for k in range(40, 56)]
-    ((slug, text),) = decline_warnings(steps)
+    ((slug, text),) = decline_warnings(ClosedSteps(steps))
     assert slug == "accuracy-fell"
     for part in ("5.0 points", "since step 15", "95.0% to 90.1%", "from 400 to 300 tokens"):
         assert part in text, text
@@ -96,4 +102,13 @@ def test_a_fall_counts_beyond_two_points_and_chance(
 
 
 def test_a_run_without_a_decline_has_no_warning() -> None:
-    assert decline_warnings(two_windows((0.75, 0.75), (100.0, 50.0))) == []
+    assert decline_warnings(ClosedSteps(two_windows((0.75, 0.75), (100.0, 50.0)))) == []
+
+
+def test_only_the_newest_steps_are_compared() -> None:
+    best = [ClosedStep(step, 1.0, 400) for step in range(WINDOW)]
+    later = [ClosedStep(step, 0.75, 300) for step in range(WINDOW, WINDOW + MAX_STEPS)]
+    assert find_decline([*best, *later[:-1]]) is None  # one step of the best window is left out
+    found = find_decline([*best, *later[: MAX_STEPS - WINDOW]])
+    assert found is not None and (found.since, found.accuracy_before) == (WINDOW - 1, 1.0)
+    assert find_decline([*best, *later]) is None

@@ -18,6 +18,7 @@ MAX_COURSE = 500
 """Steps kept of a run: the newest ones. One needs about a kilobyte, and 16 bytes more for each data source."""
 STATUSES = ("no_answer", "undecided", "unchecked", "unreadable", "gold_unreadable")
 """The statuses that are counted, beside the number of rollouts with any status."""
+_COUNTED_STATUSES = frozenset(STATUSES)
 
 
 @dataclass(slots=True)
@@ -58,16 +59,18 @@ class StepSums:
         self.outcome += sum(components.get("outcome", ()))
         self.length += sum(components.get("length", ()))
         self.overlong += sum(components.get("overlong", ()))
-        checked = [ok for ok, status in zip(group.correct, statuses, strict=True) if status != "unchecked"]
+        counted = _COUNTED_STATUSES.intersection(statuses)
+        checked: Sequence[bool] = group.correct
+        if "unchecked" in counted:
+            checked = [ok for ok, status in zip(group.correct, statuses, strict=True) if status != "unchecked"]
         if checked:
             correct = sum(checked)
             self.all_correct += correct == len(checked)
             self.none_correct += correct == 0
             self.mixed += 0 < correct < len(checked)
         self.with_status += len(statuses) - statuses.count(None)
-        for status in STATUSES:
-            if status in statuses:
-                setattr(self, status, getattr(self, status) + statuses.count(status))
+        for status in counted:
+            setattr(self, status, getattr(self, status) + statuses.count(status))
 
     def add(self, other: StepSums) -> None:
         """Add the sums of another process for the same step."""
@@ -115,8 +118,9 @@ def begin_step(course: dict[int, StepSums], epoch: int, step: int, at: float) ->
     """
     sums = course.get(step)
     if sums is None or sums.epoch != epoch:
-        for old in [one.step for one in course.values() if one.step >= step and one.epoch != epoch]:
-            del course[old]
+        for later in [one for one in course if one >= step]:
+            if course[later].epoch != epoch:
+                del course[later]
         sums = course[step] = StepSums(epoch, step, at, at)
         while len(course) > MAX_COURSE:
             del course[min(course)]

@@ -249,10 +249,8 @@ class Activity:
         while activity.next_point < end:
             index = activity.next_point - activity.seen_points
             version = age.versions[index] if age.versions else None
-            point = SeenRollout(
-                *(tokens[index], rewards[index], correct[index], difficulty, name, length[index]),
-                *(version, age.age, age.too_old),
-            )
+            of_rollout = tokens[index], rewards[index], correct[index], difficulty, name, length[index]
+            point = SeenRollout(*of_rollout, version, age.age, age.too_old)
             if len(activity.points) < MAX_POINTS:
                 activity.points.append(point)
             else:

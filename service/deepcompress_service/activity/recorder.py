@@ -22,7 +22,7 @@ _LONGEST = 1024
 """Most characters of a text that are passed to `Activity`, which shortens texts further."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each group
 class CountedGroup:
     """A group of a training request that is counted now, with its rewards."""
 

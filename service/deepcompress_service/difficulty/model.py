@@ -72,7 +72,7 @@ class DifficultyConfig:
         return most if self.max_age is None else min(self.max_age, most)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: a request makes thousands, and freezing doubles what one costs
 class GroupCommit:
     """One group of a request. Its identity is (run, step, group_id)."""
 

@@ -128,8 +128,8 @@ class Pipeline:
             if turn.start:
                 await asyncio.sleep(0)
             for group, sent in zip(batch.groups[turn], request.groups[turn], strict=True):
-                group.correct = tuple(rollout.correct and rollout.status != "unchecked" for rollout in sent.rollouts)
-                group.statuses = tuple(rollout.status for rollout in sent.rollouts)
+                group.statuses = tuple([one.status for one in sent.rollouts])
+                group.correct = tuple([one.correct and one.status != "unchecked" for one in sent.rollouts])
                 group.digest = shape_digest(sent)
         return await self._rewards(batch, ShapeAnswer, add_task)
 

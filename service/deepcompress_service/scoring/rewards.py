@@ -128,9 +128,11 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
     """Return a group as the strategies see it: the fields sent, the verdicts, and the recorded state."""
     sent, statuses = group.sent, group.statuses
     readable = "gold_unreadable" not in statuses
-    columns = dict(zip(ROLLOUT_FIELDS, zip(*map(_rollout_fields, sent.rollouts), strict=True), strict=True))
-    history, guard, whitening = ProblemHistory(), None, None
-    if record is not None:
+    columns = zip(*map(_rollout_fields, sent.rollouts), strict=True)
+    guard = whitening = None
+    if record is None:
+        history = ProblemHistory()
+    else:
         problem = record.problem
         count = problem.correct_tokens_count
         history = ProblemHistory(
@@ -144,17 +146,19 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
         whitening = unpack_whitening(record.payload) if reward.whitens else None
     return Group(
         correct=group.correct,
-        trainable=tuple(readable and status not in NOT_TRAINABLE for status in statuses),
+        trainable=tuple([readable and status not in NOT_TRAINABLE for status in statuses]),
         level=None if record is None else record.level,
         accumulators=() if record is None else record.accumulators,
         history=history,
         step=step,
-        formatted=tuple(status != "no_answer" for status in statuses),
+        formatted=tuple([status != "no_answer" for status in statuses]),
         lengths=None if record is None else LengthRecord(record.problem.lengths),
         guard=guard,
         whitening=whitening,
         # A field that a rollout lacks is missing for the group.
-        **{name: None if None in column else column for name, column in columns.items()},  # type: ignore[arg-type]
+        **{  # type: ignore[arg-type]
+            name: None if None in column else column for name, column in zip(ROLLOUT_FIELDS, columns, strict=True)
+        },
         **{name: getattr(sent, name) for name in GROUP_FIELDS},
     )
 

@@ -6,7 +6,6 @@ Each is a stable slug and a text, as the warnings of `shaping.reward_warnings`, 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,7 +14,7 @@ from cachetools import LRUCache
 from ..difficulty.errors import DifficultyError
 from ..difficulty.model import StepStatistics
 from ..difficulty.store import DifficultyStore
-from ..shaping.decline import MAX_STEPS, ClosedStep, decline_warnings
+from ..shaping.decline import MAX_STEPS, ClosedStep, ClosedSteps, decline_warnings
 
 UNTRAINABLE = frozenset({"gold_unreadable", "undecided"})
 """Statuses that `untrainable_warnings` counts: none of its warnings is made without one of them."""
@@ -130,7 +129,7 @@ class _Course:
     """The newest step that a request had."""
     unread: int = 0
     """The first step that was not closed when the history was read."""
-    steps: deque[ClosedStep] = field(default_factory=lambda: deque(maxlen=MAX_STEPS))
+    steps: ClosedSteps = field(default_factory=ClosedSteps)
     warnings: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -169,7 +168,8 @@ class Declines:
         closed = [row for row in rows if row.closed and row.step >= course.unread]
         if closed:
             course.unread = closed[-1].step + 1
-            course.steps += closed_steps(closed)
+            for one in closed_steps(closed):
+                course.steps.add(one)
             course.warnings = decline_warnings(course.steps)
 
 

@@ -7,13 +7,15 @@ the spread between steps, so they include that of the problems that a step happe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 WINDOW = 16
 """Steps of a window."""
 MAX_STEPS = 512
-"""Closed steps that are read, the newest ones."""
+"""Closed steps that are read and kept, the newest ones."""
 LEAST_FALL = 0.02
 """A smaller fall of the accuracy is no warning."""
 SHORTER = 0.98
@@ -43,26 +45,41 @@ class Decline:
     tokens_now: float
 
 
-def find_decline(steps: Sequence[ClosedStep]) -> Decline | None:
-    """Return the fall of the accuracy in the newest window, if it is larger than chance; `steps` ascend."""
-    if len(steps) < 2 * WINDOW:
-        return None
-    accuracies, lengths = [one.accuracy for one in steps], [one.tokens for one in steps]
-    accuracy, error = _mean_and_error(accuracies[-WINDOW:])
-    sums = [math.fsum(accuracies[start : start + WINDOW]) for start in range(len(steps) - 2 * WINDOW + 1)]
-    first = sums.index(max(sums))
-    last = first + WINDOW - 1
-    best, best_error = _mean_and_error(accuracies[first : last + 1])
-    tokens = math.fsum(lengths[-WINDOW:]) / WINDOW
-    tokens_before = math.fsum(lengths[first : last + 1]) / WINDOW
-    if best - accuracy <= max(LEAST_FALL, Z * math.hypot(error, best_error)) or tokens >= SHORTER * tokens_before:
-        return None
-    return Decline(steps[last].step, best, accuracy, tokens_before, tokens)
+class ClosedSteps:
+    """The newest closed steps of a run, in order, with the sum of the accuracies of each window."""
+
+    def __init__(self, steps: Iterable[ClosedStep] = ()) -> None:
+        self._steps: deque[ClosedStep] = deque(maxlen=MAX_STEPS)
+        self._sums: deque[float] = deque(maxlen=MAX_STEPS - WINDOW + 1)
+        for one in steps:
+            self.add(one)
+
+    def add(self, step: ClosedStep) -> None:
+        """Add a step; beyond MAX_STEPS the oldest one is left out."""
+        self._steps.append(step)
+        if len(self._steps) >= WINDOW:
+            self._sums.append(math.fsum([self._steps[-back].accuracy for back in range(1, WINDOW + 1)]))
+
+    def find_decline(self) -> Decline | None:
+        """Return the fall of the accuracy in the newest window, if it is larger than chance."""
+        start = len(self._steps) - WINDOW
+        sums = list(islice(self._sums, max(0, start - WINDOW + 1)))
+        if not sums:
+            return None
+        first = sums.index(max(sums))
+        newest, earlier = list(islice(self._steps, start, None)), list(islice(self._steps, first, first + WINDOW))
+        accuracy, error = _mean_and_error([one.accuracy for one in newest])
+        best, best_error = _mean_and_error([one.accuracy for one in earlier])
+        tokens = math.fsum([one.tokens for one in newest]) / WINDOW
+        tokens_before = math.fsum([one.tokens for one in earlier]) / WINDOW
+        if best - accuracy <= max(LEAST_FALL, Z * math.hypot(error, best_error)) or tokens >= SHORTER * tokens_before:
+            return None
+        return Decline(earlier[-1].step, best, accuracy, tokens_before, tokens)
 
 
-def decline_warnings(steps: Sequence[ClosedStep]) -> list[tuple[str, str]]:
+def decline_warnings(steps: ClosedSteps) -> list[tuple[str, str]]:
     """Return (slug, text) if the accuracy fell while lengths fell."""
-    found = find_decline(steps)
+    found = steps.find_decline()
     if found is None:
         return []
     points = 100 * (found.accuracy_before - found.accuracy_now)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import chain, compress
+from typing import Any
 
 from .types import Group, ShapedGroup
 
@@ -48,18 +49,6 @@ class Signal:
     """Mean length in the other groups."""
     expected_drift: float | None
     """Mean of A * (l - mean) / mean over rollouts: below 0, the update makes answers shorter."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """The trainable rollouts of one group."""
-
-    kind: str
-    correct: list[bool]
-    tokens: list[int] | None
-    advantages: list[float]
-    length: list[float]
-    """The part of the advantages that the length term makes."""
 
 
 @dataclass(slots=True)
@@ -119,26 +108,37 @@ def signal_sums(
     """Return the sums of these groups. `without`: the same groups shaped with a length weight of 0, if the answer
     has advantages.
     """
-    rows = _rows(groups, shaped, without)
-    pushed = [a < -LEAST for row in rows for a, ok in zip(row.advantages, row.correct, strict=True) if ok]
-    hard = [sum(row.correct) < HARD_RATIO * len(row.correct) for row in rows]
-    sums = SignalSums(
-        groups=len(rows),
-        effective_groups=sum([max(row.advantages) > LEAST or min(row.advantages) < -LEAST for row in rows]),
-        correct=len(pushed),
-        pushed_down=sum(pushed),
-        without_tokens=sum(row.tokens is None for row in rows),
-    )
-    products = [(row.kind, *_products(row)) for row in rows]
-    sums.part, sums.whole = _share(products, ("mixed", "all", "none"))
-    sums.part_mixed, sums.whole_mixed = _share(products, ("mixed",))
-    sums.part_all, sums.whole_all = _share(products, ("all",))
-    _add_correlation(sums, rows)
-    sums.hard_tokens, sums.hard_rollouts = _tokens([row for row, is_hard in zip(rows, hard, strict=True) if is_hard])
-    sums.easy_tokens, sums.easy_rollouts = _tokens(
-        [row for row, is_hard in zip(rows, hard, strict=True) if not is_hard]
-    )
-    sums.drift, sums.drift_rollouts = _drift(rows)
+    sums = SignalSums()
+    products: dict[str, tuple[list[float], list[float]]] = {"mixed": ([], []), "all": ([], []), "none": ([], [])}
+    for index, (group, one) in enumerate(zip(groups, shaped, strict=True)):
+        base = None if without is None or one.advantages is None else without[index].advantages
+        columns: Any = (group.correct, group.tokens, one.rewards, one.components["length"], one.advantages, base)
+        if group.trainable and not all(group.trainable):
+            if not any(group.trainable):
+                continue
+            columns = [column and tuple(compress(column, group.trainable)) for column in columns]
+        correct, tokens, rewards, length, advantages, base = columns
+        if base is None:
+            advantages, length = _grpo(rewards, length)
+        else:
+            length = [a - b for a, b in zip(advantages, base, strict=True)]
+        passes = sum(correct)
+        parts, squares = products["all" if passes == len(correct) else "mixed" if passes else "none"]
+        parts += [x * a for x, a in zip(length, advantages, strict=True)]
+        squares += [a * a for a in advantages]
+        sums.groups += 1
+        sums.effective_groups += max(advantages) > LEAST or min(advantages) < -LEAST
+        sums.correct += passes
+        sums.pushed_down += sum([a < -LEAST for a in compress(advantages, correct)])
+        if tokens is None:
+            sums.without_tokens += 1
+        else:
+            _add_lengths(sums, tokens, correct, advantages)
+    sums.part_mixed, sums.whole_mixed = map(math.fsum, products["mixed"])
+    sums.part_all, sums.whole_all = map(math.fsum, products["all"])
+    # All at once: a sum of the three sums may differ in its last bit.
+    sums.part = math.fsum(chain.from_iterable(parts for parts, _ in products.values()))
+    sums.whole = math.fsum(chain.from_iterable(squares for _, squares in products.values()))
     return sums
 
 
@@ -147,79 +147,41 @@ def signal(groups: Sequence[Group], shaped: Sequence[ShapedGroup], without: Sequ
     return signal_sums(groups, shaped, without).figures()
 
 
-def _rows(
-    groups: Sequence[Group], shaped: Sequence[ShapedGroup], without: Sequence[ShapedGroup] | None
-) -> list[_Row]:
-    rows = []
-    for index, (group, one) in enumerate(zip(groups, shaped, strict=True)):
-        kept = group.trainable or (True,) * len(group.correct)
-        if not any(kept):
-            continue
-        correct = list(compress(group.correct, kept))
-        if one.advantages is not None and without is not None:
-            advantages = list(compress(one.advantages, kept))
-            base = compress(without[index].advantages or (), kept)
-            length = [a - b for a, b in zip(advantages, base, strict=True)]
-        else:
-            rewards, lengths = compress(one.rewards, kept), compress(one.components["length"], kept)
-            advantages, length = _grpo(list(rewards), list(lengths))
-        kind = "all" if all(correct) else "mixed" if any(correct) else "none"
-        tokens = None if group.tokens is None else list(compress(group.tokens, kept))
-        rows.append(_Row(kind, correct, tokens, advantages, length))
-    return rows
-
-
-def _grpo(rewards: list[float], length: list[float]) -> tuple[list[float], list[float]]:
+def _grpo(rewards: Sequence[float], length: Sequence[float]) -> tuple[list[float], list[float]]:
     """Return GRPO's advantages of the rewards, and the part that the length component makes of them."""
     n = len(rewards)
     if n < 2:
         return [0.0] * n, [0.0] * n
     mean, mean_length = math.fsum(rewards) / n, math.fsum(length) / n
-    scale = math.sqrt(math.fsum([(r - mean) ** 2 for r in rewards]) / (n - 1)) + 1e-6
-    return [(r - mean) / scale for r in rewards], [(x - mean_length) / scale for x in length]
+    above = [r - mean for r in rewards]
+    scale = math.sqrt(math.fsum([d**2 for d in above]) / (n - 1)) + 1e-6
+    return [d / scale for d in above], [(x - mean_length) / scale for x in length]
 
 
-def _products(row: _Row) -> tuple[list[float], list[float]]:
-    """Return A_length * A and A * A of each rollout."""
-    return [x * a for x, a in zip(row.length, row.advantages, strict=True)], [a * a for a in row.advantages]
-
-
-def _share(products: Sequence[tuple[str, list[float], list[float]]], kinds: Sequence[str]) -> tuple[float, float]:
-    """Return sum(A_length * A) and sum(A * A) over the groups of these kinds."""
-    parts = chain.from_iterable(part for kind, part, _ in products if kind in kinds)
-    return math.fsum(parts), math.fsum(chain.from_iterable(whole for kind, _, whole in products if kind in kinds))
-
-
-def _add_correlation(sums: SignalSums, rows: Sequence[_Row]) -> None:
-    covariance = length_squares = correct_squares = 0.0
-    for row in rows:
-        if row.tokens is None:
-            continue
-        mean, ratio = sum(row.tokens) / len(row.tokens), sum(row.correct) / len(row.correct)
-        for tokens, correct in zip(row.tokens, row.correct, strict=True):
-            longer, better = tokens - mean, correct - ratio
-            covariance += longer * better
-            length_squares += longer**2
-            correct_squares += better**2
+def _add_lengths(
+    sums: SignalSums, tokens: Sequence[int], correct: Sequence[bool], advantages: Sequence[float]
+) -> None:
+    """Add the lengths of one group: their correlation with correctness, their sum, and the drift."""
+    size, total, passes = len(tokens), sum(tokens), sum(correct)
+    mean, ratio = total / size, passes / size
+    longer = [n - mean for n in tokens]
+    # One after another: the order of the additions has a part in the last bits.
+    covariance, length_squares, correct_squares = sums.covariance, sums.length_squares, sums.correct_squares
+    for above, right in zip(longer, correct, strict=True):
+        better = right - ratio
+        covariance += above * better
+        length_squares += above**2
+        correct_squares += better**2
     sums.covariance, sums.length_squares, sums.correct_squares = covariance, length_squares, correct_squares
-
-
-def _tokens(rows: Sequence[_Row]) -> tuple[int, int]:
-    """Return the sum of the lengths and their number."""
-    tokens = [n for row in rows for n in row.tokens or ()]
-    return sum(tokens), len(tokens)
-
-
-def _drift(rows: Sequence[_Row]) -> tuple[float, int]:
-    """Return the sum of A * (l - mean) / mean, and the number of rollouts in it."""
-    parts, count = 0.0, 0
-    for row in rows:
-        if row.tokens is None or not sum(row.tokens):
-            continue
-        mean = sum(row.tokens) / len(row.tokens)
-        parts += math.fsum([a * (n - mean) / mean for a, n in zip(row.advantages, row.tokens, strict=True)])
-        count += len(row.tokens)
-    return parts, count
+    if passes < HARD_RATIO * size:
+        sums.hard_tokens += total
+        sums.hard_rollouts += size
+    else:
+        sums.easy_tokens += total
+        sums.easy_rollouts += size
+    if total:
+        sums.drift += math.fsum([a * above / mean for a, above in zip(advantages, longer, strict=True)])
+        sums.drift_rollouts += size
 
 
 def signal_warnings(

@@ -1,4 +1,4 @@
-"""The types of shaping, as frozen dataclasses: a group, the input of a strategy, and its rewards, the output."""
+"""The types of shaping, as dataclasses: a group, the input of a strategy, and its rewards, the output."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ProblemHistory:
     mean_correct_tokens: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: a request makes thousands, and freezing doubles what one costs
 class Group:
     """The rollouts of one problem in one step, with every input of a strategy.
 
@@ -94,7 +94,7 @@ Why = Literal[
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: a request makes thousands, and freezing doubles what one costs
 class ShapedGroup:
     """The rewards of one group, one number a rollout, with their components."""
 
