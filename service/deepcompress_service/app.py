@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import gc
 import hashlib
 import logging
 import os
@@ -32,6 +31,7 @@ from . import dashboard
 from .activity.recent import Activity
 from .activity.recorder import ActivityRecorder
 from .activity.shared import SharedActivity
+from .admission.collections import collect_rarely
 from .admission.limits import FairScheduler, InflightLimiter, KeyedSlots
 from .api import compat, curriculum, descriptions, errors, health, rollouts, runs, score
 from .api.auth import KeyRing
@@ -127,9 +127,7 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
             arrivals=Arrivals(settings.body_timeout_seconds),
         )
         app.state.viewers = dashboard.Viewers(app.state.context)
-        # Objects that exist now live as long as the process: exclude them from later garbage collections.
-        gc.collect()
-        gc.freeze()
+        collect_rarely()
         _drain_on_sigterm(app.state.context, settings.drain_seconds)
         try:
             async with housekeeping_task(app.state.context), expiry_task(store, settings):
