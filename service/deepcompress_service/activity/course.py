@@ -115,15 +115,15 @@ def begin_step(course: dict[int, StepSums], epoch: int, step: int, at: float) ->
     """Return the sums of a step, made at the first call.
 
     A new epoch replaces the steps from its first one on: the run was rewound, restored, or deleted and begun again.
+    So the steps of a course ascend.
     """
     sums = course.get(step)
     if sums is None or sums.epoch != epoch:
-        for later in [one for one in course if one >= step]:
-            if course[later].epoch != epoch:
-                del course[later]
+        while course and next(reversed(course)) >= step:
+            course.popitem()
         sums = course[step] = StepSums(epoch, step, at, at)
         while len(course) > MAX_COURSE:
-            del course[min(course)]
+            del course[next(iter(course))]
     sums.last_at = at
     return sums
 

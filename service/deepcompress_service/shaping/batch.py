@@ -46,7 +46,7 @@ def bounded_exp(x: Floats) -> Floats:
 
 def ratio(numerator: Floats | Ints, denominator: Floats | Ints) -> Floats:
     """Numerator / denominator, and 0 where the denominator is 0."""
-    out = np.zeros(np.broadcast_shapes(numerator.shape, denominator.shape), np.float64)
+    out = np.zeros(np.broadcast(numerator, denominator).shape, np.float64)
     return np.divide(numerator, denominator, out=out, where=denominator != 0)
 
 
@@ -178,11 +178,13 @@ class Batch:
     def moments(self, chosen: Bools | None = None) -> Moments:
         """Statistics of the lengths of the chosen rollouts (all of them by default), exact."""
         tokens = self.tokens
-        mask = np.ones_like(self.correct) if chosen is None else chosen
-        count: Ints = np.add.reduceat(mask.astype(np.int64), self.starts)
         # The scatter is that of the distances to the group's shortest, which are small enough for int64.
         base: Ints = np.minimum.reduceat(tokens, self.starts)
-        distance = np.where(mask, tokens - base[self.rows], 0)
+        distance = tokens - base[self.rows]
+        count = self.sizes
+        if chosen is not None:
+            distance = np.where(chosen, distance, 0)
+            count = np.add.reduceat(chosen.astype(np.int64), self.starts)
         first: Ints = np.add.reduceat(distance, self.starts)
         widest: Ints = np.maximum.reduceat(distance, self.starts)
         large = np.flatnonzero(self.sizes * widest > _LARGEST_PRODUCT)
@@ -198,10 +200,10 @@ class Batch:
             start, size = int(self.starts[g]), int(self.sizes[g])
             kept = distance[start : start + size].tolist()
             scatter[g] = float(int(count[g]) * sum(d * d for d in kept) - sum(kept) ** 2)
-        some = count > 0
-        largest = np.iinfo(np.int64).max
-        low = np.where(some, np.minimum.reduceat(np.where(mask, tokens, largest), self.starts), 0)
-        high = np.where(some, np.maximum.reduceat(np.where(mask, tokens, -1), self.starts), 0)
+        low, high = base, base + widest
+        if chosen is not None:
+            least = np.minimum.reduceat(np.where(chosen, tokens, np.iinfo(np.int64).max), self.starts)
+            low, high = np.where(count > 0, least, 0), np.where(count > 0, high, 0)
         return Moments(count, first + count * base, scatter, low, high)
 
     @cached_property
