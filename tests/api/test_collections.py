@@ -1,4 +1,4 @@
-"""Garbage collections of a server process are rare; full ones wait for large requests, and are made as usual afterwards."""
+"""Garbage collections are rare; full ones wait for large requests, and are made as usual afterwards."""
 
 from __future__ import annotations
 

@@ -107,6 +107,32 @@ def test_requests_that_read_at_once_count_no_step_twice() -> None:
     asyncio.run(scenario())
 
 
+def test_steps_that_the_commits_give_are_not_read() -> None:
+    store = Growing()
+    declines = Declines(store)  # type: ignore[arg-type]
+
+    async def scenario() -> None:
+        for step in range(69):
+            await declines.update("r", 0, step, step - 2 if step else -1, store.rows[max(0, step - 1) : step])
+            assert declines.warnings("r", 0) == decline_warnings(ClosedSteps(closed_steps(store.rows[:step])))
+
+    asyncio.run(scenario())
+    assert declines.warnings("r", 0) != [] and store.since == []
+
+
+def test_a_step_that_another_process_closed_is_read() -> None:
+    store = History()
+    declines = Declines(store)  # type: ignore[arg-type]
+
+    async def scenario() -> None:
+        await declines.update("r", 0, 0, -1, [])
+        await declines.update("r", 0, 60, 0, [replace(STEP, step=59, correct=50, tokens_sum=3200)])
+
+    asyncio.run(scenario())
+    assert store.reads == 1
+    assert [slug for slug, _ in declines.warnings("r", 0)] == ["accuracy-fell"]
+
+
 def test_memory_is_bounded() -> None:
     declines = Declines(History())  # type: ignore[arg-type]
 

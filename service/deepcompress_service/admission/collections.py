@@ -2,8 +2,8 @@
 
 The objects of a request form no cycles, so they are freed without the collector, which visits them for nothing. With
 Python's own thresholds that is a quarter of the CPU time of a request of 4,096 rollouts. A full collection visits
-every object that was made since the start, and all threads wait for it: a quarter of a second, ten times over, while a
-request of 256,000 rollouts is worked on.
+every object that was made since the start, and all threads wait for it: a quarter of a second, ten times over, while
+a request of 256,000 rollouts is worked on.
 """
 
 from __future__ import annotations

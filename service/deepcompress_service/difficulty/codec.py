@@ -234,7 +234,8 @@ def unpack_problem(problem_id: str, data: bytes) -> ProblemRecord:
     step, attempts, passes, shortest, total, count = _DELTA.unpack_from(data, _STATE.size)
     least = None if shortest == NONE32 else shortest
     delta = StepDelta(int(step), attempts, passes, least, int(total), count)
-    return ProblemRecord(unpack_state(problem_id, data), delta, data[PROBLEM_BYTES:])
+    (before,) = unpack_states((problem_id,), data[:STATE_BYTES])
+    return ProblemRecord(before, delta, data[PROBLEM_BYTES:])
 
 
 def page_sort_fields(data: bytes, weight: float) -> tuple[float, int, float, float | None]:

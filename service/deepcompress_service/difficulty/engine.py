@@ -28,7 +28,7 @@ from .codec import (
 )
 from .identity import check_identity, new_incarnation
 from .length_counts import unpack_counts
-from .model import Commit, CommitOutcome, GroupCommit, GroupOutcome
+from .model import Commit, CommitOutcome, GroupCommit, GroupOutcome, StepStatistics
 from .observed_codec import unpack_observed
 from .run_transaction import RunTransaction, StoreTransaction
 from .sources import count_sources
@@ -75,11 +75,14 @@ def commit(transaction: StoreTransaction, request: Commit) -> CommitOutcome:
             raise refusals.duplicate_group(group.group_id)
         seen.add(group.group_id)
     run_record.kind = kind
+    closed_before: int | None = run_record.closed
+    closed: list[StepStatistics] = []
     if request.step is None:
+        closed_before = None
         step, level, mean, outcomes = _commit_stepless(state, run_record, request)
     else:
         step = observed_step(state, run_record, request.groups) if request.step == "observed" else request.step
-        level, mean, outcomes = _commit_at(state, run_record, step, request)
+        level, mean, outcomes, closed = _commit_at(state, run_record, step, request)
     if not all(map(_is_replayed, outcomes)):
         # A run that is new, or of an older version of the service, has no incarnation yet.
         run_record.incarnation = run_record.incarnation or new_incarnation()
@@ -99,13 +102,18 @@ def commit(transaction: StoreTransaction, request: Commit) -> CommitOutcome:
         incarnation=run_record.incarnation,
         version=run_record.version,
         created_step=run_record.created_step,
+        closed_before=closed_before,
+        closed=tuple(closed),
     )
 
 
 def _commit_at(
     state: RunTransaction, run_record: RunRecord, step: int, request: Commit
-) -> tuple[float, float, list[GroupOutcome]]:
-    """Count the groups of a stepped request; return the step's level, its mean P_g, and the outcomes in order."""
+) -> tuple[float, float, list[GroupOutcome], list[StepStatistics]]:
+    """Count the groups of a stepped request.
+
+    Return the step's level, its mean P_g, the outcomes in order, and the steps that were closed.
+    """
     if step <= run_record.pruned:
         raise refusals.step_too_old(step, run_record.pruned, run_record.config.keep_steps)
     ids = [group.group_id for group in request.groups]
@@ -128,7 +136,7 @@ def _commit_at(
     records |= counted.groups
     outcomes = [recorded_outcome(g.group_id, records[g.group_id], g.group_id in known) for g in request.groups]
     write_records(state, step, counted.problems, counted.groups)
-    return counted.level, counted.mean, outcomes
+    return counted.level, counted.mean, outcomes, counted.closed
 
 
 def _commit_stepless(
@@ -290,6 +298,8 @@ class Counted:
     groups: dict[str, GroupRecord] = field(default_factory=dict)
     """The new records, by group_id."""
     problems: ProblemChanges = field(default_factory=ProblemChanges)
+    closed: list[StepStatistics] = field(default_factory=list)
+    """The steps that were closed, since the groups' step was opened."""
 
 
 def _count(
@@ -304,8 +314,9 @@ def _count(
     if run_record.config.asynchronous and not run_record.incarnation:
         forget_waiting(state)
     opened = run_record.open != step
+    closed: list[StepStatistics] = []
     if opened:
-        close_before(state, run_record, step)
+        closed = close_before(state, run_record, step)
         open_step(state, run_record, step)
     if any(group.too_old or group.age is not None for group in groups):
         with_ages(run_record, groups)
@@ -336,7 +347,7 @@ def _count(
         )
         for g in groups
     }
-    return Counted(after[0], mean, records, problems)
+    return Counted(after[0], mean, records, problems, closed)
 
 
 def _count_late(

@@ -197,6 +197,10 @@ class CommitOutcome:
     """Commits of this incarnation and epoch, this one included."""
     created_step: int | None = None
     """The step of the training request that created the run; None if it was configured first, or rewound since."""
+    closed_before: int | None = field(default=None, compare=False)
+    """The step up to which every one was closed before this commit; None if the store gives no `closed`."""
+    closed: tuple[StepStatistics, ...] = field(default=(), compare=False)
+    """The statistics of the steps that this commit closed, ascending."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from .codec import (
     unpack_problem,
 )
 from .length_counts import extended
-from .model import CHANGE_KINDS, DifficultyConfig, GroupCommit, ProblemState
+from .model import CHANGE_KINDS, DifficultyConfig, GroupCommit, ProblemState, StepStatistics
 from .observed_codec import ObservedGroup, unpack_observed
 from .run_transaction import RunTransaction
 from .samples import reindex_step
@@ -75,16 +75,18 @@ def values_before(state: RunTransaction, run_record: RunRecord, step: int) -> tu
     return record.after if record else run_record.initial
 
 
-def close_before(state: RunTransaction, run_record: RunRecord, step: int) -> None:
-    """Close every step before this one, also steps that have only observations."""
+def close_before(state: RunTransaction, run_record: RunRecord, step: int) -> list[StepStatistics]:
+    """Close every step before this one, also steps that have only observations; return them."""
+    closed = []
     if run_record.open is not None and run_record.open < step:
-        close(state, run_record)
+        closed.append(close(state, run_record))
     counts_observed = run_record.kind == "stepped" and not run_record.config.asynchronous
     waiting_steps = state.observed_steps(run_record.closed) if counts_observed else []
     for waiting in waiting_steps:
         if waiting < step:
             open_step(state, run_record, waiting)
-            close(state, run_record)
+            closed.append(close(state, run_record))
+    return closed
 
 
 def open_step(state: RunTransaction, run_record: RunRecord, step: int) -> None:
@@ -105,8 +107,8 @@ def open_step(state: RunTransaction, run_record: RunRecord, step: int) -> None:
         run_record.pruned = old
 
 
-def close(state: RunTransaction, run_record: RunRecord) -> None:
-    """Close the open step: count the groups that were observed but never shaped, then fix its level."""
+def close(state: RunTransaction, run_record: RunRecord) -> StepStatistics:
+    """Close the open step and return it: count the groups that were observed but never shaped, then fix its level."""
     step = run_record.open
     assert step is not None
     asynchronous = run_record.config.asynchronous
@@ -131,6 +133,7 @@ def close(state: RunTransaction, run_record: RunRecord) -> None:
     run_record.buckets, run_record.revisits, run_record.ages = {}, (0, 0, 0), (0, 0, 0, 0, 0)
     if run_record.dataset:
         reindex_step(state, run_record, step)
+    return record.statistics(step)
 
 
 def observed_commit(group_id: str, group: ObservedGroup) -> GroupCommit:

@@ -443,7 +443,8 @@ class Pipeline:
                 self.recorder.record_batch(outcome, rewards.warnings, counted, signal)
                 signal = SignalSums()  # it is recorded once
         if outcome is not None:
-            await self._declines.update(outcome.run, outcome.epoch, outcome.step)
+            closed = outcome.closed_before, outcome.closed
+            await self._declines.update(outcome.run, outcome.epoch, outcome.step, *closed)
         if isinstance(request, ScoreRequest):
             verdicts = [group.verdicts or () for group in batch.groups]
             step = outcome.step if outcome else None

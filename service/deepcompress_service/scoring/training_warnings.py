@@ -136,8 +136,8 @@ class _Course:
 class Declines:
     """The warnings of an accuracy that falls with the lengths, of each run.
 
-    The steps that closed are read in the background, after the first answer of a step: the answers after it have the
-    warning.
+    The steps that closed are added in the background, after the first answer of a step: the answers after it have the
+    warning. They are read from the store unless the commit gave all those that are not known here.
     """
 
     def __init__(self, store: DifficultyStore) -> None:
@@ -149,8 +149,18 @@ class Declines:
         course = self._runs.get(run)
         return [] if course is None or course.epoch != epoch else course.warnings
 
-    async def update(self, run: str, epoch: int, step: int | None) -> None:
-        """Read the steps that closed, if this is the first request of a step."""
+    async def update(
+        self,
+        run: str,
+        epoch: int,
+        step: int | None,
+        closed_before: int | None = None,
+        closed: Sequence[StepStatistics] = (),
+    ) -> None:
+        """Add the steps that closed, if this is the first request of a step.
+
+        `closed_before` and `closed` are those of the request's commit (`CommitOutcome`).
+        """
         if step is None:
             return
         course = self._runs.get(run)
@@ -159,16 +169,18 @@ class Declines:
         if course.step >= step:
             return
         course.step = step
-        try:
-            rows = await self._store.history(run, since=course.unread, limit=MAX_STEPS)
-        except DifficultyError as error:
-            log.info("run %s: no history for the warnings of step %d: %s", run, step, error)
-            return
-        # A step may have been read by another request meanwhile.
-        closed = [row for row in rows if row.closed and row.step >= course.unread]
-        if closed:
-            course.unread = closed[-1].step + 1
-            for one in closed_steps(closed):
+        rows = closed
+        if closed_before is None or closed_before >= course.unread:
+            try:
+                rows = await self._store.history(run, since=course.unread, limit=MAX_STEPS)
+            except DifficultyError as error:
+                log.info("run %s: no history for the warnings of step %d: %s", run, step, error)
+                return
+        # A step may have been added by another request meanwhile.
+        new = [row for row in rows if row.closed and row.step >= course.unread]
+        if new:
+            course.unread = new[-1].step + 1
+            for one in closed_steps(new):
                 course.steps.add(one)
             course.warnings = decline_warnings(course.steps)
 
