@@ -66,7 +66,10 @@ class ClosedSteps:
         sums = list(islice(self._sums, max(0, start - WINDOW + 1)))
         if not sums:
             return None
-        first = sums.index(max(sums))
+        greatest = max(sums)
+        if (greatest - self._sums[-1]) / WINDOW <= LEAST_FALL:
+            return None
+        first = sums.index(greatest)
         newest, earlier = list(islice(self._steps, start, None)), list(islice(self._steps, first, first + WINDOW))
         accuracy, error = _mean_and_error([one.accuracy for one in newest])
         best, best_error = _mean_and_error([one.accuracy for one in earlier])
