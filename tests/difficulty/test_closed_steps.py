@@ -1,4 +1,4 @@
-"""The steps that a commit closes, in its outcome: local stores give them, so that nobody has to read them."""
+"""The steps that a commit closes, in its outcome: local stores give them, so that none of them has to be read."""
 
 from __future__ import annotations
 
