@@ -50,7 +50,8 @@ _SECOND_BEFORE = re.compile(
 """A second value before a box."""
 _SCALED_BEFORE = re.compile(r"\b(?:twice|thrice|half(?:\s+of)?|double|triple)\s*$", re.IGNORECASE)
 _CHANGED_AFTER = re.compile(
-    r"(?:minus|plus|divided\s+by|multiplied\s+by|(?:is|as)\s+(?:only\s+)?an?\s+(?:lower|upper)\s+bound)\b",
+    r"(?:minus|plus|divided\s+by|multiplied\s+by|times\s+[\d\\]|squared|cubed|factorial|doubled|tripled|halved"
+    r"|(?:is|as)\s+(?:only\s+)?an?\s+(?:lower|upper)\s+bound)\b",
     re.IGNORECASE,
 )
 """Words of arithmetic beside a box."""

@@ -216,7 +216,7 @@ def _may_be_joined(text: str, begin: int, end: int) -> bool:
         return True
     if text[end : end + 2] in _USUAL_ENDS:
         return False
-    if text.startswith(("$\\%", "$%", "$ \\%", "$ %"), end):
+    if last[-1:] == "(" or text.startswith(("$\\%", "$%", "$ \\%", "$ %", "$^"), end):
         return True
     follows = text[end : end + 3].lstrip(" ")[:1]
     return follows in OPERATORS_AFTER or follows.isalpha()

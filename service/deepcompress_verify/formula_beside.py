@@ -18,15 +18,17 @@ OPERATORS_AFTER = frozenset("-+*/^!.,\\}−×·÷≠%0123456789")
 """The first characters after a box that may make it a part of a formula, other than a letter."""
 _COMMAND = r"\\(?:cdot|times|div|pm|mp|sqrt|[dt]?frac|pi|ln|log|sin|cos|tan)(?![a-zA-Z])"
 _BEFORE_IN_FORMULA = re.compile(
-    rf"(?:[-+/^−]|(?<=[\d)}}])[*_]|{_COMMAND}|\\sqrt\s*\[\d\]|\\[dt]?frac\s*\{{[^{{}}]*\}}|(?<![\d.,])\d+)\s*\{{?\s*$"
+    rf"(?:[-+/^−(]|(?<=[\d)}}])[*_]|{_COMMAND}|\\sqrt\s*\[\d\]|\\[dt]?frac\s*\{{[^{{}}]*\}}|(?<![\d.,])\d+)\s*\{{?\s*$"
 )
 _BEFORE_IN_TEXT = re.compile(r"(?:(?<![^\s=(])[-−]|(?<=\d)\s*[-+*/−×·÷]\s*|(?<![^\s=(])\d+)$")
 """A sign at the box, an operator after a number, or digits at the box. "- " begins an item of a list."""
 _AFTER_IN_FORMULA = re.compile(
     rf"\s*(?:\^|!|/|[-+*−×·÷]\s*[\d\\({{a-zA-Z]|\.\d|\d|\}}\s*(?:\{{|\^)|{_COMMAND}"
-    r"|,\s*[-−]?\d[\d.]*\s*(?:\$|\\[)\]])|(?P<letter>[a-zA-Z])(?![a-zA-Z]))"
+    r"|(?:,\s*[-−]?\d[\d.]*\s*)+(?:\$|\\[)\]])|(?P<letter>[a-zA-Z])(?![a-zA-Z]))"
 )
 _AFTER_IN_TEXT = re.compile(r" ?(?:[+*/^×·÷](?=\s?\d)|[-−](?=\d)|[-−] (?=\d+\s*(?:[.=]|$))|\.(?=\d)|\d)")
+_POWER = re.compile(r"\$\^(\{[-−]?\d+\}|\d)\$")
+"""A power of a box in a formula of its own: \\boxed{5}$^{-1}$."""
 _RELATION = re.compile(
     r"=|<|>|:|,|;|≤|≥|≈|→|⇒|\\(?:leq?|geq?|lt|gt|approx|equiv|implies|iff|to|in|sim|therefore|[Rr]ightarrow|Longrightarrow"
     r"|quad|qquad|text|mathrm|textbf|mathbf|left|displaystyle)(?![a-zA-Z])|\\\\|&|\$|\\[(\[]|\n"
@@ -64,6 +66,8 @@ def second_statement(answer: str, text: str, begin: int, end: int) -> str | None
         for relation in _RELATION.finditer(before):
             start = relation.end()
         left = before[start:]
+    elif (power := _POWER.match(after)) is not None:
+        return f"{{{answer}}}^{power[1]}"
     else:
         if _BEFORE_IN_TEXT.search(before) is None and _AFTER_IN_TEXT.match(after) is None:
             return None

@@ -1,54 +1,73 @@
 """Sentences after the last box that state another answer ("So the answer is 48.") or withdraw it ("That is wrong.").
 
-A sentence counts only if it states a value and nothing else. The value is then a second statement of the answer,
-which must be correct as well. Linear: each sentence is examined once, up to a length.
+A sentence is read by clauses: openers ("so", "wait"), a subject ("the correct value", "it"), a verb and a value. It
+states an answer if the subject is the answer, or if an opener retracts what was stated before. The last statement
+counts, and must be correct as well. Linear: each sentence is examined once, up to a length.
 """
 
+# ruff: noqa: SIM905 (vocabularies read better as lines of words)
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 MAX_CHARS = 4_096
 """Characters after the box that are examined."""
-_MAX_SENTENCE = 160
+_MAX_SENTENCE = 200
+_MAX_SENTENCES = 64
 _SENTENCES = re.compile(r"[.!?。](?=\s|$)|\n")
-_RETRACTION = r"(?:(?:wait|no|actually|sorry|oops|correction|rather|but|hmm)[,:.!]* )"
-_VALUE = (
-    r"(?P<value>\$[^$]{1,64}\$|\\\([^()]{1,64}\\\)|[-−]?\d[\d.,/]*(?:\\?%)?|\(?[A-J]\)?)"
-    r"(?: (?!or|and|more|less|times|plus|minus|if|for|when)[a-z]+)?[.,]?"
-)
-_ANSWER = re.compile(
-    rf"(?:(?:so|thus|therefore|hence|then|and)[,:]? |{_RETRACTION})?{_RETRACTION}?"
-    r"(?:the|my|our) (?:correct |right |true |actual |exact |real )?answer"
-    rf" (?:is|should be|must be|would be|should have been)(?: actually)?:? {_VALUE}",
+_CLAUSES = re.compile(r"(?:[,;:…]|\.{2,}|\s[-–—])\s+")
+_MATH = re.compile(r"\$[^$]{1,64}\$|\\\([^()]{1,64}\\\)")
+_OPENER = re.compile(
+    r"(?:(?P<retracts>wait|no|nope|actually|sorry|oops|correction|edit|update|rather|(?P<contrasts>but|however)|hmm+"
+    r"|hold on|(?:scratch|strike) that|on (?:reflection|second thought)|let me correct (?:that|this|it|myself))"
+    r"|so|thus|therefore|hence|then|and)\b[,:;!.]*\s*",
     re.IGNORECASE,
 )
-_INSTEAD = re.compile(
-    rf"{_RETRACTION}{{1,2}}(?:(?:it|that|this)(?:['’]s| is| should be| must be)|i meant|make that)?"
-    rf"(?: actually)? ?{_VALUE}",
+_VALUE = re.compile(r"(?:\$[^$]+\$|\\\([^()]+\\\)|[-−]?\d[\d.,/]*(?:\\?%)?|\(?[A-J]\)?)(?![\w\\$^!*+/=-])")
+_SUBJECT = re.compile(
+    r"(?:(?:(?:the|my|our) )(?P<sort>(?:[a-z]+ )?)"
+    r"(?P<goal>answer|result|value|count|number|total|sum|solution|option|choice)"
+    r"|(?P<pronoun>it|that|this|which|there))"
+    r"(?:['’]s| (?:is|was|are|equals|becomes|must be|would be|will be"
+    r"|(?P<should>should (?:actually |really )?(?:be|have been))))(?: actually| really)?:? "
+    r"|(?P<own>i (?:meant|mean|should have (?:said|written))|make (?:that|it)|(?:a|for a) total of|we have) ",
     re.IGNORECASE,
 )
-_SHOULD = re.compile(
-    rf"(?:it|that|this) should (?:actually |really )?(?:be|have been):? {_VALUE}"
-    rf"|.{{0,80}}\bbut the (?:exact|actual|true|real|correct) (?:answer|value) is {_VALUE.replace('value', 'other')}",
+_TAIL = re.compile(
+    r"\s*(?P<unit>[a-z]+)?\s*(?P<sum>in total|altogether|in all|overall)?[.,]*"
+    r"(?:\s*\b(?:because|since|as|not|instead of|rather than|and not)\b.*)?",
     re.IGNORECASE,
 )
+_NO_UNITS = frozenset("or and more less times plus minus if for when is was".split())
+_TRUE = frozenset(("correct ", "right ", "true ", "actual ", "exact ", "real ", "final "))
+_ASKED = re.compile(r"\b(?:problem|question|exercise)\b.*\b(?:asks|asked|wants|wanted|needs)\b", re.IGNORECASE)
+_SUPPOSED = re.compile(r"\b(?:if|when|unless|without|suppose|were|had|would)\b", re.IGNORECASE)
 _WITHDRAWN = re.compile(
-    rf"{_RETRACTION}{{0,2}}(?:that|this|it)(?:['’]s| is| was)(?: [a-z]+ly)?"
-    r" (?:not (?:right|correct|true)|wrong|incorrect|a mistake)\b"
-    rf"|{_RETRACTION}{{0,2}}I(?:['’]ve| have)? (?:made an? (?:[a-z]+ )?(?:error|mistake)"
-    r"|(?:forgot|miscounted|misread|miscalculated|misinterpreted|double-counted|overcounted|undercounted)\b)",
+    r"(?:(?:that|this|it|(?:the|my|our) answer)(?:(?:['’]s| is| was| seems| looks)(?: [a-z]+ly)?"
+    r" (?:not (?:right|correct|true)|wrong|incorrect|an? (?:mistake|error))"
+    r"|(?: can['’]?t| cannot| could ?n[o'’]t| does ?n[o'’]t)(?: look| seem)?(?: to)?(?: be)? (?:right|correct|true))"
+    r"(?:\s*$|\s+(?:because|since|as)\b)"
+    r"|(?P<person>i|we)(?:['’]ve| have)? (?:(?:made an? (?:[a-z]+ )?(?:error|mistake)|take (?:that|it) back|retract"
+    r"|forgot|miscounted|misread|miscalculated|misinterpreted|double-counted|overcounted|undercounted)\b))",
     re.IGNORECASE,
 )
 _WORDS = (
     "nswer", "rong", "orrect", "ait", "ctually", "orry", "ops", "meant", "Rather", "rather", "istake", "No", "no,",
-    "But", "but",
-    "mm", "that",
-    "right", "should", "rror", " I ",
+    "But", "but", "mm", "that", "right", "should", "rror", " I ", "dit:", "owever", " true ", " actual ", "eflection", "thought", "old on",
+    " total", " in all", "pdate:", "altogether",
 )  # fmt: skip
 """Parts of the words without which no sentence counts."""
-_CLOSERS = " $*\\)]}.,\n`"
-_NUMERAL = re.compile(r"\d")
+_CLOSERS = " $*\\)]}.,;…\n`"
+
+
+class _Clause(NamedTuple):
+    """A clause without its openers."""
+
+    text: str
+    retracts: bool
+    contrasts: bool
+    """It is retracted by "but" or "however" alone, which may refer to the sentence before."""
 
 
 def later_statement(answer: str, text: str, end: int) -> str | None:
@@ -60,16 +79,78 @@ def later_statement(answer: str, text: str, end: int) -> str | None:
     if not any(word in after for word in _WORDS) or "boxed" in after:
         return None
     found: str | None = None
+    withdrawn = False
     first = True
-    for piece in _SENTENCES.split(after.lstrip(_CLOSERS)):
+    for piece in _SENTENCES.split(after.lstrip(_CLOSERS), _MAX_SENTENCES):
         sentence = " ".join(piece[:_MAX_SENTENCE].replace("*", " ").strip(" #>-").split())
         if not sentence:
             continue
-        if first and _WITHDRAWN.match(sentence) is not None:
-            return f"\\text{{not }} {answer}"
+        clauses = _clauses(sentence)
+        if _withdraws(clauses, first):
+            withdrawn, found = True, f"\\text{{not }} {answer}"
+        value = _stated(sentence, clauses, withdrawn)
+        found = value if value is not None else found
         first = False
-        match = _ANSWER.fullmatch(sentence) or _INSTEAD.fullmatch(sentence) or _SHOULD.fullmatch(sentence)
-        if match is not None:
-            value = next(filter(None, match.groups())).strip("$").removeprefix("\\(").removesuffix("\\)").strip(" .,")
-            found = value if _NUMERAL.search(value) or len(value.strip("()")) == 1 or "\\" in value else found
     return found
+
+
+def _clauses(sentence: str) -> list[_Clause]:
+    """Return the clauses of a sentence. A formula is not split; an opener that retracts counts for what follows."""
+    formulas = [(match.start(), match.end()) for match in _MATH.finditer(sentence)]
+    clauses: list[_Clause] = []
+    begin, retracts, corrects = 0, False, False
+    cuts = [match for match in _CLAUSES.finditer(sentence) if not any(a < match.start() < b for a, b in formulas)]
+    for start, stop in [*((cut.start(), cut.end()) for cut in cuts), (len(sentence), len(sentence))]:
+        text = sentence[begin:start]
+        while (opener := _OPENER.match(text)) is not None:
+            retracts = retracts or opener["retracts"] is not None
+            corrects = corrects or (opener["retracts"] is not None and opener["contrasts"] is None)
+            text = text[opener.end() :]
+        clauses.append(_Clause(text, retracts, retracts and not corrects))
+        begin = stop
+    return clauses
+
+
+def _withdraws(clauses: list[_Clause], first: bool) -> bool:
+    """Return True if the sentence withdraws the answer: the first one, or one with an opener that retracts."""
+    clause = next((clause for clause in clauses if clause.text), None)
+    match = _WITHDRAWN.match(clause.text) if clause is not None else None
+    if clause is None or match is None:
+        return False
+    if match["person"] is None:
+        return first or (clause.retracts and not clause.contrasts)  # of 6: "but that is wrong"
+    return clause.retracts or (first and match["person"].lower() == "i")
+
+
+def _stated(sentence: str, clauses: list[_Clause], withdrawn: bool) -> str | None:
+    """Return the value that a sentence states as the answer, or None."""
+    for index, (text, retracts, _) in enumerate(clauses):
+        subject = _SUBJECT.match(text)
+        begin = subject.end() if subject is not None else 0
+        value = _VALUE.match(text, begin)
+        if value is None:
+            continue
+        tail = _TAIL.fullmatch(text, value.end())
+        if tail is None or (tail["unit"] or "").lower() in _NO_UNITS:
+            continue
+        before = sentence[: sentence.find(text)]
+        if _SUPPOSED.search(before) is not None:
+            return None  # if n is even, the answer is 6
+        leading = not any(clause.text for clause in clauses[:index])
+        if _counts(subject, leading, retracts or withdrawn, before, last=index == len(clauses) - 1) or tail["sum"]:
+            return value.group().strip("$").removeprefix("\\(").removesuffix("\\)").strip(" .,")
+    return None
+
+
+def _counts(subject: re.Match[str] | None, leading: bool, retracts: bool, before: str, last: bool) -> bool:
+    """Return True if a value with this subject is stated as the answer.
+
+    `leading` is True if nothing but openers precedes the clause, `last` if no clause follows.
+    """
+    if subject is None:
+        return retracts and leading and last
+    if subject["goal"] is not None:
+        return subject["goal"].lower() == "answer" or subject["sort"].lower() in _TRUE or retracts
+    if subject["pronoun"] is not None and subject["pronoun"].lower() == "which":
+        return _ASKED.search(before) is not None
+    return leading and (retracts or subject["should"] is not None)

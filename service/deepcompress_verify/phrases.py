@@ -289,18 +289,20 @@ def _display(tail: str, line: str) -> str | None:
 
 
 _OPTION = re.compile(
-    r"(?:(?:hence|so|thus|therefore|clearly)\s*,?\s+)?(?:option|choice)?\s*(?P<choice>[\"'`*(]*[A-J][\"'`*).:]*(?:\s.*)?)$",
+    r"(?:(?:hence|so|thus|therefore|clearly)\s*,?\s+|[^,.;:]{1,48},\s+(?=(?:option|choice)\s))?(?:option|choice)?\s*(?P<choice>[\"'`*(]*[A-J][\"'`*).:]*(?:\s.*)?)$",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(
     r"[\"'`*(]*(?P<letter>[A-J])[\"'`*).:]*(?P<rest>\s+is\s+(?:the\s+)?(?:correct|right|best|true)(?:\s+(?:answer|option|choice))?"
     r"(?:\s*[.!]|\s*,?\s*(?:because|since|as)\s.*)?)?"
 )
-_LISTED = re.compile(r"[*(]*(?P<letter>[A-J])[.):]+[*]*\s+(?P<text>[A-Za-z][^.;]*)[.]?")
+_LISTED = re.compile(
+    r"[*(]*(?P<letter>[A-J])[.):]+[*]*\s+(?P<text>[A-Za-z][^.;]*|-?[\d$\\][^;\s]*?(?:\s[a-zA-Z%/^\d]+)?)[.]?"
+)
 
 
 _CHOSEN = re.compile(
-    r"(?<![不未别勿非])(?:选择?|选项)(?:为|是|：|:)?\s*[（(]?(?P<letters>[A-J]{1,5})[)）]?(?:项|选项)?[。.]?$"
+    r"(?<![不未别勿非])(?:选择?|选项)(?:为|是|：|:)?\s*[（(]?(?P<letters>[A-J]{1,5})[)）]?(?:项|选项)?(?:是?正确的?)?[。.]?$"
 )
 """The end of a line that chooses: 因此，选B。"""
 
@@ -338,7 +340,7 @@ def _unguarded(line: str, value: str | None) -> str | None:
 
 _GUARD = re.compile(
     r"\b(?:not|isn['’]t|aren['’]t|can['’]t|cannot|never|neither|nor|than|at least|at most|fewer|except|unless"
-    r"|including|such as|rule[sd]? out)\b"
+    r"|including|such as|rul(?:e[sd]?|ing) out|(?:eliminat|exclud|discard|reject|dismiss)(?:e?[sd]?|ing))\b"
     r"|\b(?:under|below|above|over|exceeds?|exceeding|up to|between\s+\S+\s+and)\s+[\W]*$"
     r"|\b(?:step|equation|problem|question|figure|table|example|theorem|lemma|chapter|section|case|exercise|part)\s+[\W]*$"
     r"|(?:≠|<|>|≤|≥|≈|\\(?:neq?|leq?|geq?|lt|gt|approx|not))\s*\$?\s*$|不是|不为|至少|至多|小于|大于|少于|多于|不等于|不超过",

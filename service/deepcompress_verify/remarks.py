@@ -229,7 +229,9 @@ def _in_brackets(answer: str, masked: str) -> Iterator[Reduction]:
 
 _WITHOUT_VALUE = frozenset(
     ("exactly", "exact", "exact value", "in simplest form", "simplest form", "in lowest terms", "lowest terms",
-     "simplified", "in simplified form", "standard form", "in standard form", "answer", "ans", "final answer")
+     "simplified", "in simplified form", "standard form", "in standard form", "answer", "ans", "final answer",
+     "total", "in total", "see above",
+     "unitless", "no units", "dimensionless")
 )  # fmt: skip
 """Remarks in brackets that say nothing about the value."""
 _DECIMAL = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?\.\d+(?:\s*\\?%)?")
@@ -355,7 +357,7 @@ def _neutral_subject(head: str, copula: str) -> bool:
     long_words = [word for word in words if len(word) > 2 and word not in FUNCTION_WORDS and word not in GREEK]
     if copula in ("=", ":") and (len(long_words) < 2 or not _OPERATORS.isdisjoint(head)):
         return False
-    if not long_words and not (copula in ("is", "equals") or (words and copula in _VERBS)):
+    if not long_words and not (copula in ("is", "equals", "must be") or (words and copula in _VERBS)):
         return False
     other = _COPULA.search(f"{head} ")
     if other is None:
@@ -412,7 +414,7 @@ def _chinese_subject(_answer: str, masked: str) -> Iterator[Reduction]:
 
 _POINT = re.compile(r"^\s*[ABD-Z](?:_\d|')?\s*((?:\\left\s*)?\([^()]+,[^()]+\))\s*\.?$")
 _PREFIX = re.compile(
-    r"^\s*(?:both\s+(?=[^,]+\sand\s)|(?:thus|hence|so|therefore|then)\s*,\s*|(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|ans)\s*[:.]\s*)(?=\S)",
+    r"^\s*(?:a\s+(?:grand\s+)?total\s+of\s+(?=[\d\\$])|both\s+(?=[^,]+\sand\s)|(?:thus|hence|so|therefore|then)\s*,\s*|(?:the\s+)?(?:final\s+|correct\s+)?(?:answer|ans)\s*[:.]\s*)(?=\S)",
     re.IGNORECASE,
 )
 
@@ -429,12 +431,14 @@ def _direction(answer: str, masked: str) -> Iterator[Reduction]:
 
 
 _VERBS_OF_DIRECTION = {
-    "increased": "increase", "decreased": "decrease", "reduced": "reduction", "rose": "rise", "fell": "fall",
+    "increases": "increase", "decreases": "decrease", "rises": "rise", "falls": "fall", "drops": "drop",
+    "grows": "growth", "increased": "increase", "decreased": "decrease", "reduced": "reduction", "rose": "rise",
+    "fell": "fall",
     "dropped": "drop", "grew": "growth",
 }  # fmt: skip
 _DIRECTED = re.compile(
     r"^[\s{]*(?:(?:an?\s+|the\s+)?(profit|loss|gain|increase|decrease|discount|rise|fall|drop|reduction|growth|decline|"
-    r"surplus|deficit)(?:\s+of\s+|\s*[:=]\s*|\s+)|(increased|decreased|reduced|rose|fell|dropped|grew)\s+by\s+)(?=[-+\d\\$])",
+    r"surplus|deficit)(?:\s+of\s+|\s*[:=]\s*|\s+)|(increase[sd]|decrease[sd]|reduced|rises|rose|falls|fell|dropped|drops|grows|grew)\s+by\s+)(?=[-+\d\\$])",
     re.IGNORECASE,
 )
 

@@ -38,6 +38,7 @@ ROWS: dict[str, tuple[Fraction | int, dict[str, int]]] = {
     "g": (Fraction("0.001"), {"mass": 1}),
     "kg": (1, {"mass": 1}),
     "lb": (POUND, {"mass": 1}),
+    "pound": (POUND, {"mass": 1}),
     "oz": (POUND / 16, {"mass": 1}),
     # A gallon is a dimension of its own, since which gallon it is differs by country; four quarts, of two pints, of
     # two cups.

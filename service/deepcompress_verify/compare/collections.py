@@ -124,7 +124,8 @@ def _compare_item_and_collection(
             if spread is not None:
                 return compare(spread, several)
             value = one.terms[1] if one.ops == ("in",) else reading.value if reading is not None else None
-            if isinstance(value, (List, Set, Tuple)):
+            interval = one.ops == ("in",) and isinstance(value, Tuple)
+            if isinstance(value, (List, Set, Tuple)) and not interval:
                 return compare(value, List(_expand_assignments(several.items)) if one.ops == ("in",) else several)
         single = len({canon(item) for item in several.items}) == 1
         if single and (len(several.items) == 1 or isinstance(several, Set) or _is_deduplicated(several.items[0])):

@@ -18,7 +18,7 @@ from deepcompress_verify.compare.fractional import compare_braces
 from deepcompress_verify.compare.integer_families import same_integer_family, same_renamed_family
 from deepcompress_verify.compare.integer_sets import compare_integers
 from deepcompress_verify.compare.items import COLLECTIONS, distinct, has_no_value, same_items
-from deepcompress_verify.compare.ranges import narrows, stated_range
+from deepcompress_verify.compare.ranges import narrows, other_declaration, stated_range
 from deepcompress_verify.compare.ratios_and_times import compare_numerals, compare_ratios
 from deepcompress_verify.compare.regions import is_region
 from deepcompress_verify.compare.relations import has_omission, is_sum_with_dots
@@ -62,7 +62,10 @@ _NO_PARAMETERS = frozenset("azNZQRC")
 _REASONS = frozenset(("because", "since"))
 """Words that begin a reason, which is read as a remark."""
 _CASES = frozenset("if when whenever assuming provided given".split())
-_UNDROPPABLE = frozenset("or not but except nor either neither unless otherwise else".split()) | HEDGES - _CASES
+_UNDROPPABLE = (
+    frozenset("or not but except nor either neither unless otherwise else probability chance odds $$".split())
+    | HEDGES - _CASES
+)
 
 
 def judge(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:
@@ -140,6 +143,9 @@ def _qualified(gold: Node, answer: Node, context: ComparisonContext) -> bool | N
             if node is answer and narrows(gold, node, context):
                 context.record("text", "a formula for fewer values than that of the gold")
                 return False
+    if other_declaration(gold, answer):
+        context.record("text", "letters from different sets")
+        return False
     left, right = _parameter(gold), _parameter(answer)
     before = after = ""
     if isinstance(gold, Qualified):

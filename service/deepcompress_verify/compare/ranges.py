@@ -20,6 +20,7 @@ _COUNTERS = frozenset("ijklmnNMK")
 _FIRST = 3
 """Largest integer at which such a formula may begin."""
 _LARGE = 10**6
+_SETS = frozenset("NZQRC")
 _PARTIAL = frozenset(["some", "even", "odd", "prime", "composite"])
 _VARIABLES = frozenset("nxt")
 """Variables of a formula without a name."""
@@ -51,6 +52,22 @@ def narrows(gold: Node, answer: Qualified, context: ComparisonContext) -> bool:
         if "some" not in words or not variables.isdisjoint(words):
             return True  # for even n, for some n; but not k x for some k
     return any(_makes_smaller(gold, piece, context) for piece in answer.condition.split(" , "))
+
+
+def other_declaration(gold: Node, answer: Node) -> bool:
+    """Return True if the answer declares several letters, a, b in Z, and their set is not that of the gold.
+
+    Letters that the gold declares no set of are real numbers.
+    """
+    stated = _declaration(answer)
+    return bool(stated) and stated != (_declaration(gold) or "R")
+
+
+def _declaration(node: Node) -> str:
+    """Return the set of "a, b in Z"; an empty text for anything else."""
+    words = node.condition.split() if isinstance(node, Qualified) else []
+    several = len(words) > 4 and words[-2] == "in" and words[-1] in _SETS and set(words[1:-2:2]) == {","}
+    return words[-1] if several and all(len(word) == 1 for word in words[:-2:2]) else ""
 
 
 def _is_inequality(node: Node) -> bool:

@@ -4,7 +4,22 @@
 from __future__ import annotations
 
 from deepcompress_verify.reader.words import PHRASES
-from deepcompress_verify.tree import Add, Const, List, Mul, Neg, Node, Num, Qualified, Rel, Set, SetBuilder, Sym, Text
+from deepcompress_verify.tree import (
+    Add,
+    Const,
+    List,
+    Mul,
+    Neg,
+    Node,
+    Num,
+    Qualified,
+    Quantity,
+    Rel,
+    Set,
+    SetBuilder,
+    Sym,
+    Text,
+)
 
 _DROPPED = frozenset("the a an of is are by that it its will be only".split())
 _OPENING = frozenset(("on", "in", "at"))
@@ -39,6 +54,8 @@ def words_of(node: Node) -> str | None:
         return _INTEGERS[node.name]
     if isinstance(node, (Rel, Qualified, Set, SetBuilder)):
         return _integers(node)
+    if isinstance(node, Quantity) and node.unit in ("?odd", "?even", "?prime") and isinstance(node.value, Sym):
+        return node.unit[1:] if len(node.value.name) == 1 else None  # n odd
     if isinstance(node, Sym):
         name = node.name.lower()
         return PHRASES.get(name, name) if name.replace(" ", "").isalpha() else None
@@ -134,6 +151,7 @@ def _name(node: Node) -> str:
     return node.name if isinstance(node, (Sym, Const)) else ""
 
 
+_PARITIES = frozenset(("odd", "even", "prime"))
 _SINGULARS = frozenset(("integer", "number", "prime"))
 
 
@@ -171,6 +189,10 @@ def _key(words: str) -> str:
         del significant[0]
     if len(significant) > 1 and significant[0] == "every" and significant[-1] in _SINGULARS:
         significant = [*significant[1:-1], f"{significant[-1]}s"]
+    if len(significant) == 3 and significant[0] == "all" and significant[1] in _PARITIES and len(significant[2]) == 1:
+        significant = significant[1:2]  # all odd n
+    if len(significant) == 2 and len(significant[0]) == 1 and significant[1] in _PARITIES:
+        del significant[0]  # n is odd
     if len(significant) > 2 and len(significant[-1]) == 1 and significant[-2] in ("integers", "numbers", "primes"):
         del significant[-1]  # all positive integers n
     if len(significant) > 1 and significant[0] in ("set", "all") and significant[-1].endswith("s"):

@@ -31,6 +31,7 @@ _FACTORS: dict[str, tuple[str, fmpq]] = {
     "g": ("mass", fmpq(1, 1000)),
     "kg": ("mass", fmpq(1)),
     "lb": ("mass", fmpq(45359237, 10**8)),
+    "pound": ("mass", fmpq(45359237, 10**8)),
     "oz": ("mass", fmpq(45359237, 16 * 10**8)),
     "gal": ("gallon", fmpq(1)),
     "quart": ("gallon", fmpq(1, 4)),
@@ -159,8 +160,8 @@ def pairs(gold: Node, answer: Node) -> list[tuple[Node, Node]] | None:
     unit_a, nouns_a, marks_a = _parts(unit_a)
     if marks_a and marks_a != marks_g:
         return None  # a direction that the gold does not give; one that the answer leaves out is understood
-    if marks_g and not marks_a and nouns_a and not nouns_g:
-        return None  # another word in the place of the direction: 7 losses, 7 wins
+    if marks_g and not marks_a and set(nouns_a) - set(nouns_g) - {"of"}:
+        return None  # another word in the place of the direction: 7 losses, 7 wins; 3 steps forward, 3 steps back
     if nouns_g and nouns_a and not _same_nouns(nouns_g, nouns_a):
         return None
     if unit_g == unit_a:
@@ -173,7 +174,8 @@ def pairs(gold: Node, answer: Node) -> list[tuple[Node, Node]] | None:
         if unit == "percent":
             if unit_a and _is_below_one(g):
                 result = []  # 0.25% is no 1/4
-            result.append((Div(g, Num(100)), a) if unit_g else (g, Div(a, Num(100))))
+            # of a gold in percent the decimals are those of the percentage: 33.33% is 1/3
+            result.append((g, Mul((a, Num(100)))) if unit_g else (g, Div(a, Num(100))))
         elif unit == "degree":
             turned = Mul((g if unit_g else a, Div(Const("pi"), Num(180))))
             bare = a if unit_g else g
@@ -182,6 +184,8 @@ def pairs(gold: Node, answer: Node) -> list[tuple[Node, Node]] | None:
             if has_constant(bare, "pi") or any(isinstance(n, Call) and n.name in _ANGLES for n in walk(bare)):
                 result.append((turned, bare) if unit_g else (bare, turned))
         return result
+    if {unit_g, unit_a} == {"gbp", "pound"}:
+        return [(g, a)]
     if {unit_g, unit_a} == {"degree", "radian"}:
         scale = Div(Const("pi"), Num(180))
         return [(Mul((g, scale)), a) if unit_g == "degree" else (g, Mul((a, scale)))]
@@ -214,7 +218,9 @@ def _power(unit: str) -> str:
 
 def _same_nouns(one: tuple[str, ...], two: tuple[str, ...]) -> bool:
     """Return True if one noun has the words of the other, or both have one head: hard candies, jelly candies."""
-    first, second = frozenset(one), frozenset(two)
+    if ("of" in one or "of" in two) and _counted(one) != _counted(two):
+        return False  # 4 pairs of socks, 4 socks
+    first, second = frozenset(one) - {"of"}, frozenset(two) - {"of"}
     contrary = first & CONTRARY_NOUNS, second & CONTRARY_NOUNS
     if first <= second or second <= first:
         shared, added = contrary[0] & contrary[1], contrary[0] ^ contrary[1]
@@ -224,6 +230,19 @@ def _same_nouns(one: tuple[str, ...], two: tuple[str, ...]) -> bool:
     return one[-1] == two[-1]
 
 
+def _counted(nouns: tuple[str, ...]) -> str:
+    """Return the noun that is counted: pair in "pair of sock"."""
+    return nouns[nouns.index("of") - 1] if "of" in nouns else nouns[-1]
+
+
+_SINGULARS = {
+    "people": "person",
+    "children": "child",
+    "men": "man",
+    "women": "woman",
+    "feet": "foot",
+    "mice": "mouse",
+}
 _KINDS = tuple(
     frozenset(words.split())
     for words in (
@@ -248,8 +267,9 @@ def _parts(unit: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
             in_nouns = False
         elif word.startswith("?") or in_nouns:
             in_nouns = True
-            noun = word.lstrip("?").rstrip("s")
-            if noun not in NOUN_FILLERS:
+            noun = word.lstrip("?")
+            noun = _SINGULARS.get(noun) or noun.rstrip("s")
+            if noun not in NOUN_FILLERS or (noun == "of" and nouns):
                 nouns.append(noun)
         else:
             known.append(word)

@@ -44,6 +44,9 @@ _WITHOUT_MEANING = frozenset(
 )
 """Marks between words that carry no meaning of their own; a minus before a number is kept."""
 MAX_BRACES = 16
+_ORDERS = [words.split() for words in ("respectively", "in that order", "in this order", "in order")]
+_LAST_OF_ORDERS = frozenset(("respectively", "order"))
+"""The words after a list that make it ordered."""
 """Maximum braces around a whole answer that are taken off to find its parts; each takes a pass over the tokens."""
 _ARITHMETIC = frozenset((Add, Neg, Mul, Div, Pow, Call, Apply, PlusMinus, BigOp, Quantity))
 
@@ -103,11 +106,14 @@ def _answer(tokens: list[Token], options: Options, may_hold_then: bool) -> Node:
         tokens = inside
     if parts is not None:
         return Tuple(tuple(parse(part, options) for part in parts))
-    ordered = len(tokens) > 3 and tokens[-2].kind in "tw" and tokens[-2].value.lower() == "respectively"
-    if ordered:
-        tokens = [*tokens[:-2], tokens[-1]]
-        if tokens[-2].value == ",":
-            del tokens[-2]
+    ordered = False
+    if len(tokens) > 3 and tokens[-2].kind in "tw" and tokens[-2].value.lower() in _LAST_OF_ORDERS:
+        ends = [end for end in _ORDERS if [token.value.lower() for token in tokens[-1 - len(end) : -1]] == end]
+        if ends and len(tokens) > 2 + len(ends[0]):
+            ordered = True
+            tokens = [*tokens[: -1 - len(ends[0])], tokens[-1]]
+            if tokens[-2].value == ",":
+                del tokens[-2]
     if may_hold_then:
         ordered = ordered or any(token.kind in "tw" and token.value.lower() == "then" for token in tokens[1:])
     node = parse(tokens, options)

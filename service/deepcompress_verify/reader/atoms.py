@@ -6,7 +6,7 @@ from deepcompress_verify.reader.bases import based_in_brackets, based_on_letters
 from deepcompress_verify.reader.brackets import bars, braced_set, bracketed, french_interval, group
 from deepcompress_verify.reader.commands import command
 from deepcompress_verify.reader.functions import argument, function
-from deepcompress_verify.reader.names import symbol
+from deepcompress_verify.reader.names import apply, symbol
 from deepcompress_verify.reader.numerals import number
 from deepcompress_verify.reader.quantities import mixed
 from deepcompress_verify.reader.stream import Stream
@@ -16,6 +16,7 @@ from deepcompress_verify.reader.words import (
     FUNCTION_WORDS,
     GREEK,
     GREEK_ALIAS,
+    NAMED_FUNCTIONS,
     PREFIX_FUNCTIONS,
     is_word,
 )
@@ -230,4 +231,6 @@ def _text_atom(s: Stream, token: Token) -> Node:
         return Const(CONST_WORDS[value])
     if len(value) == 1 and value.isascii():
         return symbol(s, value)
+    if value in NAMED_FUNCTIONS and s.is_op("("):
+        return apply(s, value)
     raise ReadError("words", value)

@@ -326,7 +326,8 @@ def _ordered(s: Stream, node: Node) -> bool:
         return True
     if isinstance(node, Apply) and node.name == "cross":
         return True
-    return isinstance(node, Sym) and node.name in s.vectors
+    unit = isinstance(node, Const) and node.name == "i" and not s.vectors.isdisjoint(("j", "k"))
+    return unit or (isinstance(node, Sym) and node.name in s.vectors)
 
 
 def _signed_power(s: Stream) -> Node:

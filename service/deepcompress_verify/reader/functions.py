@@ -16,8 +16,10 @@ from deepcompress_verify.reader.words import (
 )
 from deepcompress_verify.tree import (
     Add,
+    Apply,
     Call,
     Const,
+    List,
     Mul,
     Neg,
     Node,
@@ -26,9 +28,12 @@ from deepcompress_verify.tree import (
     Set,
     Sym,
     Tuple,
+    walk,
 )
 
 _ONE = range(1, 2)
+_EXTREMES = frozenset(("max", "min", "gcd", "lcm"))
+"""Functions that are unknown of one argument: max S."""
 
 
 def argument(s: Stream) -> Node:
@@ -90,8 +95,14 @@ def function(s: Stream, spelling: str) -> Node:
             name, args = "log", (args[0], base)
         elif name not in ("max", "min"):
             raise s.fail(f"{name} with a base")
-    node: Node = Call(name, args)
+    unknown = name in _EXTREMES and len(args) == 1 and _is_unknown(args[0])
+    node: Node = Apply(name, args if base is None else (*args, base)) if unknown else Call(name, args)
     return node if exponent is None else Pow(node, exponent)
+
+
+def _is_unknown(node: Node) -> bool:
+    """Return True for a set or a function that is not given by its values: the S of max S."""
+    return not isinstance(node, (List, Set)) and any(isinstance(part, (Sym, Apply)) for part in walk(node))
 
 
 def _unbraced_base(s: Stream) -> Node | None:

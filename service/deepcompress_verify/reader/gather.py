@@ -39,7 +39,9 @@ def gathered(items: list[Node], word: str) -> Node:
             domain = "N" if domain.removeprefix("bb ") in _POSITIVE_INTEGERS else domain
         known = isinstance(domain_set, Const) or domain in _SET_LETTERS
         if known and any(isinstance(n, Sym) and n.name == name for i in items[:-1] for n in walk(i)):
-            return Qualified(gathered(items[:-1], word), f"{name} in {domain}")
+            end = _end_of_declared(items)
+            names = " , ".join([*(item.name for item in items[end:-1] if isinstance(item, Sym)), name])
+            return Qualified(gathered(items[:end], word), f"{names} in {domain}")
     if len(items) == 1:
         return items[0]
     bounds: list[str] = []
@@ -63,6 +65,15 @@ def gathered(items: list[Node], word: str) -> Node:
         if kinds == sorted(set(kinds)) and kinds[0] >= 0:
             return Add(tuple(items))
     return List(tuple(items), "or" if word == "or" else "and" if word == "and" else "")
+
+
+def _end_of_declared(items: list[Node]) -> int:
+    """Return the number of items before the letters that the last one declares: 1 for y = ax + b, a, b in R."""
+    end = len(items) - 1
+    held = {n.name for n in walk(items[0]) if isinstance(n, Sym)} if isinstance(items[0], Rel) else set[str]()
+    while end > 1 and isinstance(item := items[end - 1], Sym) and item.name in held:
+        end -= 1
+    return end
 
 
 def _end_of_value(items: list[Node]) -> int:

@@ -8,6 +8,7 @@ from deepcompress_verify.reader.words import (
     CONST_WORDS,
     FUNCTION_WORDS,
     JOINERS,
+    NAMED_FUNCTIONS,
 )
 
 _CLOSERS = frozenset((")", "]", "\\}", "}"))
@@ -30,7 +31,8 @@ def starts_atom(s: Stream) -> bool:
     if kind == "t":
         if s.open_integrals and is_differential(s):
             return False
-        return (len(value) == 1 and value.isascii()) or value in FUNCTION_WORDS or value in CONST_WORDS
+        known = value in FUNCTION_WORDS or value in CONST_WORDS or (value in NAMED_FUNCTIONS and s.is_op("(", 1))
+        return known or (len(value) == 1 and value.isascii())
     if kind == "o":
         if value == "|":
             return s.open_bars == 0 and not is_lone_bar(s)

@@ -13,6 +13,7 @@ from deepcompress_verify.reader.words import (
     FRACTION_WORDS,
     FUNCTION_WORDS,
     JOINERS,
+    NAMED_FUNCTIONS,
     NOT_UNITS,
     NOUN_FILLERS,
     PLAIN_UNITS,
@@ -51,6 +52,9 @@ _SHAPES = frozenset(("matrix", "matrices", "grid", "array", "board", "rectangle"
 """Words after a product that make it a shape."""
 _CURRENCIES = frozenset(("dollar", "cent", "euro", "gbp", "yen", "rupee", "yuan"))
 _SCALES_OF_MONEY = {"K": 1000, "k": 1000, "M": 10**6}
+_EACH = frozenset(("a", "an", "every", "each"))
+_TIMES = frozenset(("s", "min", "h", "day", "week", "month", "year"))
+"""Rates: 8 pages a day, 18 dollars every day."""
 MAX_NOUNS = 3
 """Maximum words of a counted noun: 18 large brown eggs."""
 
@@ -103,6 +107,8 @@ def take_unit(s: Stream, node: Node, token: Token) -> Node | None:
     if isinstance(node, Mul) and lower in _SHAPES:
         raise ReadError("words", word)  # a 5 x 3 matrix
     if word in FUNCTION_WORDS and (word != "min" or s.is_op("(", 1)):
+        return None
+    if word in NAMED_FUNCTIONS and s.is_op("(", 1):
         return None
     lone = (s.options.plain_units or s.peek(1).value.lower() in _AFTER_A_UNIT) and token.space
     if token.kind == "w" and not (word in UNIT_LETTERS and numeric and (lone or _slash_unit(s))):
@@ -216,7 +222,9 @@ def _unit(s: Stream, one: bool = False) -> str | None:
                 parts.append("percent")
                 s.position += 2
                 continue
-            if lower == "per" or (token.value == "a" and parts):
+            counted = parts or not NOUN_FILLERS.issuperset(unknown)
+            rate = lower in _EACH and counted and known_unit(s.peek(1).value) in _TIMES
+            if lower == "per" or (token.value == "a" and parts) or rate:
                 operator = "/"
                 s.position += 1
                 continue
@@ -246,7 +254,7 @@ def _unit(s: Stream, one: bool = False) -> str | None:
                 parts.append(f"{operator}{token.value}ohm")
                 operator = ""
                 continue
-            unit = known_unit(token.value)
+            unit = None if lower == "in" and counted else known_unit(token.value)
             s.position += 1
             if lower == "light" and s.peek().value.lower() in ("year", "years"):
                 s.position += 1

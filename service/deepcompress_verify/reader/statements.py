@@ -19,6 +19,7 @@ from deepcompress_verify.reader.words import (
     FUNCTION_WORDS,
     JOINERS,
     MEASURES,
+    NAMED_FUNCTIONS,
     PARTS_OF_ONE,
     PHRASES,
     PREDICATES,
@@ -89,12 +90,18 @@ def _is_text_word(s: Stream, token: Token) -> bool:
         return True  # a third
     if value.isupper() and (s.is_op("_", 1) or (after.kind == "n" and not after.space)):
         return False  # \\text{AC7E}_{16}
+    if value in NAMED_FUNCTIONS and s.is_op("(", 1):
+        return False
     return (len(value) > 1 and value not in FUNCTION_WORDS and value not in CONST_WORDS) or not value.isascii()
 
 
 def _skip_fillers(s: Stream) -> None:
     start = s.position
-    if s.peek().value in ("a", "an") and s.peek().kind == "t" and (_names_thing(s.peek(1)) or s.peek(1).kind == "n"):
+    token, after = s.peek(), s.peek(1)
+    article = token.value in ("a", "an") or (
+        token.value in ("A", "An") and len(after.value) > 2 and after.value.islower()
+    )
+    if article and token.kind == "t" and (_names_thing(after) or after.kind == "n"):
         s.position += 1
         return
     while True:
@@ -363,13 +370,15 @@ def _angle_brackets(s: Stream) -> None:
 def _half_line(words: list[str]) -> Node | None:
     """Return the interval of "all positive real numbers"."""
     rest = [word for word in words if word not in _ALL_REALS]
+    if rest[:1] == ["non"] and len(rest) == 2:
+        rest = ["".join(rest)]
     if len(rest) > 2 and (relation := _BOUNDS.get(" ".join(rest[:-1]))) and "real" in words and rest[-1].isdigit():
         end, infinity = Num(int(rest[-1])), Const("oo")
         closed = relation[1:] == "="
         if relation[0] == ">":
             return Tuple((end, infinity), "[" if closed else "(", ")")
         return Tuple((Neg(infinity), end), "(", "]" if closed else ")")
-    if rest in (["nonzero"], ["non", "zero"]) and "real" in words:
+    if rest == ["nonzero"] and "real" in words:
         return SetOp("minus", (Const("R"), Set((Num(0),))))
     if len(rest) != 1 or rest[0] not in _HALF_LINES or not ("real" in words or "reals" in words):
         return None

@@ -84,7 +84,7 @@ _UNICODE = {
     "ϕ": "\\phi ", "Δ": "\\Delta ", "Ω": "\\Omega ", "Σ": "\\Sigma ", "∧": "\\text{ and }", "∨": "\\text{ or }",
     "。": ".", "，": ",", "、": ",", "（": "(", "）": ")", "：": ":", "；": ";", "∶": ":", "％": "%", "＝": "=",
     "\u00a0": " ", "\u200b": "", "\u200c": "", "\u200d": "", "\u2060": "", "\ufeff": "", "\u00ad": "",
-    "€": "\\euro ", "£": "\\pounds ", "¥": "\\yen ", "¢": "\\cent ", "∥": "\\|", "→": "\\to ",
+    "€": "\\euro ", "£": "\\pounds ", "¥": "\\yen ", "¢": "\\text{ cents}", "∥": "\\|", "→": "\\to ",
     "⇒": "\\Rightarrow ", "⟹": "\\Rightarrow ", "⇔": "\\iff ", "⟺": "\\iff ", "¬": "\\neg ", "∂": "\\partial ",
     "∇": "\\nabla ", "△": "\\triangle ", "∘": "\\circ ", "⊂": "\\subset ", "⊆": "\\subseteq ", "∀": "\\forall ",
     "⊥": "\\perp ", "⟂": "\\perp ", "∝": "\\propto ", "∼": "\\sim ",
@@ -301,6 +301,10 @@ def tokenize(text: str) -> list[Token]:
             continue
         if pending_text and value != "{":
             pending_text = False
+            if kind == "w" and len(value) == 1 and not in_text:
+                out.append(Token("t", value, True))
+                space = False
+                continue
             if kind == "w" and len(value) > 1 and out and not in_text:
                 # \text a: the argument is one character
                 out.append(Token("t", value[0], True))
@@ -325,8 +329,8 @@ def tokenize(text: str) -> list[Token]:
                     out.append(Token("o", "$$", space))
                 space = True
                 continue
-            elif value == "~":
-                space = True
+            elif value == "~" or (value == '"' and in_text and (not out or out[-1].kind != "n")):
+                space = True  # quotation marks; after a number the mark is inches
                 continue
             token = _operator(value, space, out)
         elif kind == "n":

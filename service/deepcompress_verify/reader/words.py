@@ -3,6 +3,8 @@
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)
 from __future__ import annotations
 
+from itertools import pairwise
+
 FUNCTION_WORDS: dict[str, str] = {
     **{name: name for name in "sin cos tan cot sec csc sinh cosh tanh coth sech csch exp ln log abs floor ceil "
        "gcd lcm min max sign det arg gamma zeta".split()},
@@ -20,6 +22,9 @@ FUNCTION_WORDS: dict[str, str] = {
 
 COMMAND_FUNCTIONS = frozenset(FUNCTION_WORDS) - {"sqrt", "cbrt", "Re", "Im", "zeta", "gamma", "Gamma", "binom"}
 """Functions that are LaTeX commands of the same name, with one argument."""
+
+NAMED_FUNCTIONS = frozenset("erf erfc sinc ord deg tr rank dim Var Cov Ei Si Ci".split())
+"""Functions that are names in upright letters, before brackets. Nothing is known of their values."""
 
 ARITY = {
     **dict.fromkeys(("max", "min", "gcd", "lcm"), range(1, 4096)),
@@ -67,7 +72,8 @@ _OTHER = {
     "mg": "milligram milligrams",
     "g": "gram grams",
     "kg": "kilogram kilograms kgs",
-    "lb": "pound pounds lbs",
+    "lb": "lbs",
+    "pound": "pounds",
     "oz": "ounce ounces",
     "ton": "tons tonne tonnes",
     "mL": "milliliter milliliters millilitre millilitres ml",
@@ -155,7 +161,7 @@ PLAIN_UNITS = frozenset(
 ) | {"th", "st", "nd", "rd", "deg", "rad", "min"}
 """Units that may follow a number in plain text."""
 
-COMPOUND_UNITS = " year month week day h min s yd ft in km m cm mm kg g lb oz dollar cent "
+COMPOUND_UNITS = " year month week day h min s yd ft in km m cm mm kg g lb pound oz dollar cent "
 """Units of a compound quantity, from the largest of each kind: 5 ft 6 in."""
 
 SQUARE = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
@@ -194,7 +200,7 @@ NOT_UNITS = frozenset(
     "negative squared cubed root more less least most up down over under am pm noon midnight "
     "is are was were has have thousands hundreds millions squares cubes percentile percentiles "
     "half third fourth fifth sixth seventh eighth ninth tenth reciprocal inverse opposite factorial mod modulo "
-    "remainder rem base divided multiplied added subtracted plusminus".split()
+    "remainder rem base divided multiplied added subtracted plusminus fold".split()
 )
 """Words that may change a value: text with one of these after a number is never a unit."""
 
@@ -208,7 +214,7 @@ DIRECTIONS = frozenset(
     "gains increases decreases higher lower faster slower older younger taller shorter longer bigger "
     "smaller larger greater fewer heavier lighter closer farther further nearer warmer colder hotter "
     "cooler deeper wider narrower thicker thinner cheaper richer poorer better worse increasing "
-    "decreasing won lost".split()
+    "decreasing won lost into out".split()
 )
 """Words after a value or a unit that say in which direction, order or sense: two sides must say the same of it."""
 
@@ -257,8 +263,8 @@ COUNTS = frozenset("nmk")
 """Variables that often are a number of things."""
 _ADJECTIVE_ENDINGS = ("ed", "ly", "ous", "ive", "less", "ible")
 _NOUNS_LIKE_ADJECTIVES = frozenset(
-    "seed bed weed shed speed breed reed sled red hundred family fly butterfly jelly lily reply ally five olive dive "
-    "motive house bible".split()
+    "seed feed bed weed shed speed breed reed sled red hundred family fly butterfly jelly lily reply ally five olive "
+    "dive motive house bible".split()
 )
 
 
@@ -267,6 +273,8 @@ def is_counted_noun(words: list[str], known_unit: bool, one: bool) -> bool:
 
     After a known unit, and after one or a fraction, a singular will do.
     """
+    if words[-1] == "of" or _has_an_object(words):
+        return False
     content = [word for word in words if word not in NOUN_FILLERS]
     last = content[-1] if content else ""
     if last in NUMBER_WORDS and last != "one":
@@ -282,6 +290,17 @@ def is_counted_noun(words: list[str], known_unit: bool, one: bool) -> bool:
     )
 
 
+def _has_an_object(words: list[str]) -> bool:
+    """Return True for a verb and its object, "violates the condition": a noun has a preposition between."""
+    if words[-1] in _POINTING and len(words) > 1 and words[-2] not in NOUN_FILLERS:
+        return True
+    return not _PRONOUNS.isdisjoint(words) or any(
+        word in ARTICLES and before not in NOUN_FILLERS and before not in ARTICLES for before, word in pairwise(words)
+    )
+
+
+_PRONOUNS = frozenset("it them they he she we you me us him her i its".split())
+_POINTING = frozenset(("this", "that", "these", "those"))
 _NO_CHINESE_NOUN = frozenset("不非无没未约余超满至折成半负倒多少或和以")
 """Characters of words after a number that deny, scale or bound it: 3成, 25以下."""
 DENIALS = frozenset(
@@ -368,6 +387,8 @@ def spelled_number(words: list[str]) -> tuple[int, int] | None:
         return NUMBER_WORDS[words[0]], PARTS_OF_ONE[words[1]]
     if words in (["dozen"], ["a", "dozen"]):
         return 12, 1
+    if words == ["half", "a", "dozen"]:
+        return 6, 1
     if words == ["half"] or (
         len(words) == 2 and words[0] in ("a", "an") and PARTS_OF_ONE.get(words[1], 0) in range(2, 11)
     ):
