@@ -28,8 +28,13 @@ DENIED = re.compile(
     r"|(?:is|was)n['’]?t\s+(?:(?:the|my)\s+)?(?:correct|right|answer|final)\b",
     re.IGNORECASE,
 )
+_DENIED_IN_BRACKETS = re.compile(
+    r"\s*\(\s*(?:wrong|incorrect|false|invalid|rejected|discarded|excluded|extraneous|not\s+(?:valid|right|correct|a\s+solution))\b",
+    re.IGNORECASE,
+)
 _DENIED_BEFORE = re.compile(
     r"(?:answer|solution|result|option|choice)\s+(?:is\s+(?:[a-z]+ly\s+)?not|isn['’]t|isnt|cannot\s+be|can['’]t\s+be)(?:\s+the)?\s*$"
+    r"|\b(?:wrong|incorrect|false)\s*:\s*$"
     r"|(?:wrong|incorrect|false)\s+(?:answer|solution|result|option|choice)\s+is\s*$"
     r"|(?:cannot|can['’]t|could\s+not|could(?:n['’]t))\s+be\s*$|\brul(?:e|es|ed|ing)\s+out\s*$|\bnot\s*$"
     r"|(?:answer|result|solution|value)\s+is\s+at\s+(?:least|most)\s*$|(?:不是|不为|并非|不等于|不可能是|不能是|大于|小于|多于|少于|超过|不足)\s*$"
@@ -48,7 +53,11 @@ _SECOND_BEFORE = re.compile(
     r"|(?<![\w.,/\\-])(?P<typeset>-?\d[\d.,/]*(?<![.,])|[A-J])\s*\\text\s*\{\s*or\s*\}\s*$"
 )
 """A second value before a box."""
-_SCALED_BEFORE = re.compile(r"\b(?:twice|thrice|half(?:\s+of)?|double|triple)\s*$", re.IGNORECASE)
+_SCALED_BEFORE = re.compile(
+    r"\b(?:twice|thrice|half(?:\s+of)?|double|triple|(?:square|cube)(?:\s+root)?\s+of|(?:reciprocal|opposite|negative|logarithm)\s+of"
+    r"|anything\s+but|exceeds|differs\s+from)\s*$",
+    re.IGNORECASE,
+)
 _CHANGED_AFTER = re.compile(
     r"(?:minus|plus|divided\s+by|multiplied\s+by|times\s+[\d\\]|squared|cubed|factorial|doubled|tripled|halved"
     r"|(?:is|as)\s+(?:only\s+)?an?\s+(?:lower|upper)\s+bound)\b",
@@ -104,11 +113,14 @@ _DENIALS = (
     "少于",
     "超过",
     "不足",
+    "rong:",
+    "orrect:",
+    "lse:",
 )
 """The last words of a denial before a box, other than "the wrong answer is"."""
 _AFTER_DIRECTION = (" of", " about", " exactly")
 """The last words before a box after a direction: a loss of about."""
-_SCALING = ("Twice", "twice", "hrice", "alf", "ouble", "riple")
+_SCALING = ("Twice", "twice", "hrice", "alf", "ouble", "riple", "thing but", "xceeds", "differs from")
 _OR = (" or", "{or", "OR")
 ENDINGS = (" is", *_DENIALS, *_AFTER_DIRECTION, *_SCALING, *_OR)
 """The last words before a box that may matter even if no words follow it; " is" does after "the wrong answer"."""
@@ -144,7 +156,9 @@ def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: in
         return _both(answer, second)
     if has_words_after:
         rest = after.lstrip(_CLOSERS)
-        sentence = rest.removeprefix(", which ") if rest.startswith(", which ") else after
+        sentence = rest.removeprefix("which ") if rest.startswith("which ") else after
+        if rest.lstrip(" ").startswith("(") and _DENIED_IN_BRACKETS.match(rest) is not None:
+            return f"\\text{{not }} {answer}"
         if _CHANGED_AFTER.match(_sentence(after)) is not None:
             return f"\\text{{not }} {answer}"
         if sentence.lstrip(_CLOSERS).startswith(_VERBS) and DENIED.match(_sentence(sentence)) is not None:

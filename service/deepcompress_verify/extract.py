@@ -190,7 +190,7 @@ def extract(
             and response[content:close].strip() == answer
         ):
             second = second_statement(answer, response, begin, end)
-        if LETTER.search(response, end) is None:
+        if LETTER.search(response, end) is None and response.find("####", end) < 0:
             last = response[max(0, begin - MAX_CHARS_BESIDE) : begin].rstrip(OPENERS)
             # Most responses end with the box.
             contradicted = last.endswith("=") or (last.endswith(ENDINGS) and may_contradict(last))

@@ -11,10 +11,10 @@ import re
 
 MAX_CHARS = 96
 """Characters of the formula on each side of the box."""
-OPERATORS_BEFORE = frozenset("-+*/^_{}−0123456789")
+OPERATORS_BEFORE = frozenset("-+*/^_{}−×·÷0123456789")
 """The last characters before a box that may make it a part of a formula; `{` also ends `\\frac{`."""
 COMMANDS_BEFORE = ("times", "cdot", "div", "pm", "mp", "sqrt", "frac", "log", "ln", "sin", "cos", "tan")
-OPERATORS_AFTER = frozenset("-+*/^!.,\\}−×·÷≠%0123456789")
+OPERATORS_AFTER = frozenset("-+*/^!.,\\}−–×·÷≠%0123456789")
 """The first characters after a box that may make it a part of a formula, other than a letter."""
 _COMMAND = r"\\(?:cdot|times|div|pm|mp|sqrt|[dt]?frac|pi|ln|log|sin|cos|tan)(?![a-zA-Z])"
 _BEFORE_IN_FORMULA = re.compile(
@@ -26,7 +26,7 @@ _AFTER_IN_FORMULA = re.compile(
     rf"\s*(?:\^|!|/|[-+*−×·÷]\s*[\d\\({{a-zA-Z]|\.\d|\d|\}}\s*(?:\{{|\^)|{_COMMAND}"
     r"|(?:,\s*[-−]?\d[\d.]*\s*)+(?:\$|\\[)\]])|(?P<letter>[a-zA-Z])(?![a-zA-Z]))"
 )
-_AFTER_IN_TEXT = re.compile(r" ?(?:[+*/^×·÷](?=\s?\d)|[-−](?=\d)|[-−] (?=\d+\s*(?:[.=]|$))|\.(?=\d)|\d)")
+_AFTER_IN_TEXT = re.compile(r" ?(?:[+*/^×·÷](?=\s?\d)|[-−–](?=\d)|[-−] (?=\d+\s*(?:[.=]|$))|\.(?=\d)|\d)")
 _POWER = re.compile(r"\$\^(\{[-−]?\d+\}|\d)\$")
 """A power of a box in a formula of its own: \\boxed{5}$^{-1}$."""
 _RELATION = re.compile(
@@ -39,7 +39,7 @@ _EQUAL = re.compile(r"=|<|>|\\(?:leq?|geq?|lt|gt|approx|equiv|implies|neq?)(?![a
 _NOT_EQUAL = re.compile(r"\s*(?:\\neq?(?![a-zA-Z])|\\not\s*=|≠)")
 _PERCENT = re.compile(r"\s*\$?\s*\\?%(?![A-Za-z ]*\n)")
 _TERMS_BEFORE = re.compile(r"[-+*/\d.() −×·÷]*$")
-_TERMS_AFTER = re.compile(r"[-+*/\d.() ^−×·÷]*")
+_TERMS_AFTER = re.compile(r"[-+*/\d.() ^−–×·÷]*")
 _UNITS_OF_ONE_LETTER = frozenset("mgsLlhdKJNWVAFCTMkBR")
 
 

@@ -20,8 +20,10 @@ _CLAUSES = re.compile(r"(?:[,;:…]|\.{2,}|\s[-–—])\s+")
 _MATH = re.compile(r"\$[^$]{1,64}\$|\\\([^()]{1,64}\\\)")
 _OPENER = re.compile(
     r"(?:(?P<retracts>wait|no|nope|actually|sorry|oops|correction|edit|update|rather|(?P<contrasts>but|however)|hmm+"
-    r"|hold on|(?:scratch|strike) that|on (?:reflection|second thought)|let me correct (?:that|this|it|myself))"
-    r"|so|thus|therefore|hence|then|and)\b[,:;!.]*\s*",
+    r"|hold on|re(?:checking|computing|calculating|counting)|(?:scratch|strike) that"
+    r"|on (?:reflection|second thought)|let me correct (?:that|this|it|myself))"
+    r"|so|thus|therefore|hence|then|and"
+    r"|(?:i|we) (?:now )?(?:think|believe|conclude)(?: that)?)\b[,:;!.]*\s*",
     re.IGNORECASE,
 )
 _VALUE = re.compile(r"(?:\$[^$]+\$|\\\([^()]+\\\)|[-−]?\d[\d.,/]*(?:\\?%)?|\(?[A-J]\)?)(?![\w\\$^!*+/=-])")
@@ -29,9 +31,10 @@ _SUBJECT = re.compile(
     r"(?:(?:(?:the|my|our) )(?P<sort>(?:[a-z]+ )?)"
     r"(?P<goal>answer|result|value|count|number|total|sum|solution|option|choice)"
     r"|(?P<pronoun>it|that|this|which|there))"
-    r"(?:['’]s| (?:is|was|are|equals|becomes|must be|would be|will be"
+    r"(?:['’]s| (?:is|was|are|equals|becomes|turns out to be|must be|would be|will be"
     r"|(?P<should>should (?:actually |really )?(?:be|have been))))(?: actually| really)?:? "
-    r"|(?P<own>i (?:meant|mean|should have (?:said|written))|make (?:that|it)|(?:a|for a) total of|we have) ",
+    r"|(?P<own>i (?:meant|mean|should have (?:said|written))|make (?:that|it)"
+    r"|(?:a|for a) total of|we have|(?:i|we) (?:now )?(?:get|obtain)) ",
     re.IGNORECASE,
 )
 _TAIL = re.compile(
@@ -39,13 +42,18 @@ _TAIL = re.compile(
     r"(?:\s*\b(?:because|since|as|not|instead of|rather than|and not)\b.*)?",
     re.IGNORECASE,
 )
+_HEADING = re.compile(r"(?:(?:the|my|our) )?(?:(?:final|correct|right) )?(?:answer|ans)", re.IGNORECASE)
+"""The heading of a value: "Answer: 15"."""
+_MARKED = re.compile(r"####\s*|</?answer>", re.IGNORECASE)
 _NO_UNITS = frozenset("or and more less times plus minus if for when is was".split())
 _TRUE = frozenset(("correct ", "right ", "true ", "actual ", "exact ", "real ", "final "))
 _ASKED = re.compile(r"\b(?:problem|question|exercise)\b.*\b(?:asks|asked|wants|wanted|needs)\b", re.IGNORECASE)
 _SUPPOSED = re.compile(r"\b(?:if|when|unless|without|suppose|were|had|would)\b", re.IGNORECASE)
 _WITHDRAWN = re.compile(
-    r"(?:(?:that|this|it|(?:the|my|our) answer)(?:(?:['’]s| is| was| seems| looks)(?: [a-z]+ly)?"
-    r" (?:not (?:right|correct|true)|wrong|incorrect|an? (?:mistake|error))"
+    r"(?:please )?(?:ignore|disregard) (?:the above|that|this|my answer)\b"
+    r"|(?:(?:that|this|it|(?:the|my|our) (?:above )?answer(?: above)?)(?:(?:['’]s| is| was| seems| looks)"
+    r"(?: [a-z]+ly)? (?:not (?:(?:the )?(?:right|correct)(?: answer)?|true|the answer)"
+    r"|wrong|incorrect|an? (?:mistake|error))"
     r"|(?: can['’]?t| cannot| could ?n[o'’]t| does ?n[o'’]t)(?: look| seem)?(?: to)?(?: be)? (?:right|correct|true))"
     r"(?:\s*$|\s+(?:because|since|as)\b)"
     r"|(?P<person>i|we)(?:['’]ve| have)? (?:(?:made an? (?:[a-z]+ )?(?:error|mistake)|take (?:that|it) back|retract"
@@ -54,7 +62,8 @@ _WITHDRAWN = re.compile(
 )
 _WORDS = (
     "nswer", "rong", "orrect", "ait", "ctually", "orry", "ops", "meant", "Rather", "rather", "istake", "No", "no,",
-    "But", "but", "mm", "that", "right", "should", "rror", " I ", "dit:", "owever", " true ", " actual ", "eflection", "thought", "old on",
+    "But", "but", "mm", "that", "right", "should", "rror", " I ", "dit:", "owever", " true ", " actual ", "eflection",
+    "thought", "old on", "echeck", "ecomput", "ecalculat", "ecount", "gnore", "isregard", "####",
     " total", " in all", "pdate:", "altogether",
 )  # fmt: skip
 """Parts of the words without which no sentence counts."""
@@ -82,7 +91,10 @@ def later_statement(answer: str, text: str, end: int) -> str | None:
     withdrawn = False
     first = True
     for piece in _SENTENCES.split(after.lstrip(_CLOSERS), _MAX_SENTENCES):
-        sentence = " ".join(piece[:_MAX_SENTENCE].replace("*", " ").strip(" #>-").split())
+        marked = (
+            _MARKED.sub("Answer: ", piece[:_MAX_SENTENCE], 1) if "####" in piece or "<answer>" in piece else piece
+        )
+        sentence = " ".join(_MARKED.sub("", marked[:_MAX_SENTENCE]).replace("*", " ").strip(" #>-").split())
         if not sentence:
             continue
         clauses = _clauses(sentence)
@@ -137,7 +149,9 @@ def _stated(sentence: str, clauses: list[_Clause], withdrawn: bool) -> str | Non
         if _SUPPOSED.search(before) is not None:
             return None  # if n is even, the answer is 6
         leading = not any(clause.text for clause in clauses[:index])
-        if _counts(subject, leading, retracts or withdrawn, before, last=index == len(clauses) - 1) or tail["sum"]:
+        last = index == len(clauses) - 1
+        headed = subject is None and index > 0 and _HEADING.fullmatch(clauses[index - 1].text) is not None
+        if headed or tail["sum"] or _counts(subject, leading, retracts or withdrawn, before, last=last):
             return value.group().strip("$").removeprefix("\\(").removesuffix("\\)").strip(" .,")
     return None
 
