@@ -8,14 +8,14 @@ refused, `format` is not asserted, and its work is counted in keywords.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator
-from decimal import Decimal
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, Inexact, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
+from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 from referencing import Registry
 from referencing.exceptions import Unresolvable
@@ -29,6 +29,8 @@ MAX_NODES = 20_000
 MAX_KEYWORDS = 50_000
 """Maximum keywords of a schema that are applied in one check."""
 MAX_UNIQUE_ITEMS = 500
+_EXACT = Context(prec=200, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
+"""Decimal arithmetic that raises an error instead of rounding."""
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _REFUSED = ("patternProperties", "$id", "$schema")
 _DIALECTS = ("https://json-schema.org/draft/2020-12/schema", "http://json-schema.org/draft-07/schema#")
@@ -118,8 +120,10 @@ def equal(left: Value, right: Value) -> bool:
 def schema_of(text: str) -> Value:
     """Return the decoded schema, or a string with the reason why it is refused."""
     try:
-        parse(text)
-        schema = _loads(text)
+        schema = parse(text)
+        checked = json.loads(
+            _without_fence(text)
+        )  # with floats: the schema of schemas takes no Decimal for an integer
     except (ValueError, RecursionError) as error:
         return str(error)
     if not isinstance(schema, (dict, bool)):
@@ -128,28 +132,12 @@ def schema_of(text: str) -> Value:
     if problem is not None:
         return problem
     try:
-        _Validator.check_schema(schema)
+        _Validator.check_schema(checked)
     except SchemaError as error:
         return f"no JSON Schema: {error.message[:120]}"
     except RecursionError:
         return "nested too deep"
     return _misdirected(schema) or schema
-
-
-def _loads(text: str) -> Value:
-    """Return the data of a JSON text with numbers as float or int, as the validator reads them.
-
-    Raises:
-        ValueError: It is not JSON, or a number is too large for a float.
-    """
-    return json.loads(_without_fence(text), parse_float=_finite)
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        raise _NotJsonError(f"the number {text[:40]} is too large")
-    return value
 
 
 def _misdirected(schema: Value) -> str | None:
@@ -234,8 +222,29 @@ def _unique_items(validator: object, unique: bool, instance: Value, schema: Valu
     yield from Draft202012Validator.VALIDATORS["uniqueItems"](validator, unique, instance, schema) or ()
 
 
-_KEYWORDS = {**Draft202012Validator.VALIDATORS, "pattern": _pattern, "uniqueItems": _unique_items}
-_Validator = extend(Draft202012Validator, {name: _counted(keyword) for name, keyword in _KEYWORDS.items()})
+def _multiple_of(validator: Validator, divisor: Value, instance: Value, _schema: Value) -> Iterator[Any]:
+    from jsonschema.exceptions import ValidationError
+
+    if validator.is_type(instance, "number") and _EXACT.remainder(Decimal(instance), Decimal(divisor)):
+        yield ValidationError(f"{str(instance)[:40]} is not a multiple of {str(divisor)[:40]}")
+
+
+def _is_integer(_types: object, instance: Value) -> bool:
+    """Return True for 1 and 1.0: parsed numbers are int or Decimal."""
+    return type(instance) is int or (isinstance(instance, Decimal) and instance == instance.to_integral_value())
+
+
+_KEYWORDS = {
+    **Draft202012Validator.VALIDATORS,
+    "pattern": _pattern,
+    "uniqueItems": _unique_items,
+    "multipleOf": _multiple_of,
+}
+_Validator = extend(
+    Draft202012Validator,
+    {name: _counted(keyword) for name, keyword in _KEYWORDS.items()},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
+)
 
 
 def _valid(schema: Value, data: Value) -> CheckResult:
@@ -244,8 +253,8 @@ def _valid(schema: Value, data: Value) -> CheckResult:
         error = next(_Validator(schema, registry=Registry()).iter_errors(data), None)
     except (_WorkExceededError, RecursionError):
         return CheckResult("undecided", f"the schema needs more than {MAX_KEYWORDS} steps", "limit")
-    except OverflowError:
-        return CheckResult("undecided", "a number is too large for the schema", "limit")
+    except ArithmeticError:
+        return CheckResult("undecided", "a number has too many digits for multipleOf", "limit")
     except (Unresolvable, ValueError, TypeError, AttributeError):  # a reference that `_misdirected` does not see
         return CheckResult("gold_unreadable", "a $ref of the schema leads nowhere")
     if error is None:
@@ -276,7 +285,7 @@ def check(golds: tuple[str, ...], answer: str, parameters: Parameters, options: 
         try:
             data = parse(answer)
             if parameters["gold"] == "schema":
-                return _valid(schema_of(gold), _loads(answer))
+                return _valid(schema_of(gold), data)
         except (ValueError, RecursionError) as error:
             return CheckResult("unreadable", f"the answer is {error}"[:200])
         same = equal(parse(gold), data)
