@@ -44,7 +44,7 @@ from deepcompress_service.difficulty.codec import ProblemRecord, StepDelta, pack
 from deepcompress_service.difficulty.length_counts import pack_bins
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig, GroupCommit, ProblemState
 from deepcompress_service.difficulty.store import DifficultyStore, open_store
-from deepcompress_service.difficulty.stores.redis_commit import is_group
+from deepcompress_service.difficulty.stores.redis_commit import REQUEST, groups_of_request
 
 G = 16
 RUN = "bench"
@@ -181,7 +181,7 @@ async def stored_by(client: Redis, run: str, step: int, groups: int) -> list[Any
     prefix = f"dc:{{{run}}}:"
     flat: list[Any] = []
     of_groups = await client.hgetall(f"{prefix}g:{step}")
-    names = [name for name in of_groups if is_group(name)]
+    names = [name for name, _ in groups_of_request(of_groups[REQUEST])]
     assert len(names) == groups
     flat += (b"n", b"".join(await client.lrange(f"{prefix}n:{step}", 0, -1)))
     for key in (f"{prefix}g:{step}", f"{prefix}u:{step}", f"{prefix}m", f"{prefix}t"):

@@ -311,7 +311,11 @@ class RedisStore(RedisDatasets):
             data = await self._link.command(key + "m", "HGET", key + "q", encode(request_id or ""))
             return payloads_of_request(data, groups)
         hash_key = f"{key}g:{step}"
-        tails = await self._link.command(key + "m", "HMGET", hash_key, *map(encode, groups))
+        fields = (*map(encode, groups), redis_commit.REQUEST)
+        *tails, request = await self._link.command(key + "m", "HMGET", hash_key, *fields)
+        if request:
+            of_request = dict(redis_commit.groups_of_request(request))
+            tails = [tail or of_request.get(field) for tail, field in zip(tails, fields[:-1], strict=True)]
         tokens = sorted({tail[:TOKEN_BYTES] for tail in tails if tail})
         if not tokens:
             return {}

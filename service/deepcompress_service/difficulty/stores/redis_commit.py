@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
@@ -40,6 +40,8 @@ PAYLOADS = b"\xfe"
 """Before a request's token, the field with the payloads of its groups, where they have any."""
 LENGTHS = b"\xfd"
 """Before a request's token, the field with the lengths of its groups' problems, in runs that keep them."""
+REQUEST = b"\xfc"
+"""The field with all groups of one request, until single groups of their step are looked for (`lua/groups.lua`)."""
 _KINDS = (SHARED, PAYLOADS, LENGTHS)
 SharedFields = tuple[bytes | None, bytes | None, bytes | None]
 """The fields that the groups of one request share, in the order of `_KINDS`."""
@@ -56,9 +58,11 @@ _ADDED_SINGLES = struct.Struct("<HIIIdIBB")
 _SINGLES_AT = _ADDED_SINGLES.size - 2
 _BUCKET = struct.Struct("<IIIddddd")
 _AGE = struct.Struct("<IB")
-_TAIL = struct.Struct(f"<I{TOKEN_BYTES}sIB16sH")
-"""A group's tail behind its length, up to the problem_id."""
-_TAIL_BYTES = _TAIL.size - 4
+_REQUEST = struct.Struct(f"<{TOKEN_BYTES}sI")
+"""The start of the packed groups of a request (`lua/groups.lua`); their digests follow."""
+_DIGEST_BYTES = 16
+_TAIL = struct.Struct(f"<{TOKEN_BYTES}sIB{_DIGEST_BYTES}sH")
+"""A group's tail, up to the problem_id."""
 _LENGTHS = [struct.pack("<H", length) for length in range(256)]
 _OWN = struct.Struct(f"<{TOKEN_BYTES}sIB")
 """The start of a group's tail; the end of its whole record follows."""
@@ -73,13 +77,12 @@ def arguments(commit: Commit) -> list[Argument]:
     same = group_ids == problem_ids
     names = ids if same else encoded(problem_ids)
     numbers: list[bytes] = []
-    pairs: list[bytes] = []
     additions: list[bytes] = []
     buckets: _Buckets = {}
     counted = 0
     only_singles = True
-    pack_numbers, pack_tail, pack_added, pack_singles = _NUMBERS.pack, _TAIL.pack, _ADDED.pack, _ADDED_SINGLES.pack
-    for index, (g, group_id, name) in enumerate(zip(commit.groups, ids, names, strict=True)):
+    pack_numbers, pack_added, pack_singles = _NUMBERS.pack, _ADDED.pack, _ADDED_SINGLES.pack
+    for g in commit.groups:
         size, passes, truncated, counts = g.size, g.passes, g.truncated, g.counts
         key = (g.data_source, size, passes)
         bucket = buckets.get(key)
@@ -111,13 +114,6 @@ def arguments(commit: Commit) -> list[Argument]:
             only_singles, end = False, pack_pair(0, b"", lengths)
             additions.append(pack_added(ADDED_BYTES + len(end), size, passes, shortest, correct, count))
             additions.append(end)
-        length = len(name)
-        pairs += (
-            _LENGTHS[len(group_id)] if len(group_id) < 256 else struct.pack("<H", len(group_id)),
-            group_id,
-            pack_tail(_TAIL_BYTES + length, token, index, counts, g.digest, length),
-            name,
-        )
     different = set(ids)
     duplicate = b"" if len(different) == len(ids) else _first_duplicate(ids)
     if not same:
@@ -137,8 +133,14 @@ def arguments(commit: Commit) -> list[Argument]:
         token,
         _packed_buckets(buckets),
         b"".join(numbers),
-        b"" if same else b"".join([struct.pack("<H", len(name)) + name for name in names]),
-        b"".join(pairs),
+        b"".join(
+            [
+                _REQUEST.pack(token, len(ids)),
+                *[g.digest for g in commit.groups],
+                *_behind_lengths(ids),
+                *(() if same else _behind_lengths(names)),
+            ]
+        ),
         _packed([g.payload for g in commit.groups]),
         commit.incarnation or "",
         "" if commit.version is None else commit.version,
@@ -186,9 +188,9 @@ def _ages(commit: Commit) -> bytes:
 
 def _packed(payloads: list[bytes]) -> bytes:
     """Return the offsets of the payloads (32 bits each) and the payloads; empty if all are."""
-    ends = list(accumulate(map(len, payloads), initial=4 * len(payloads) + 4))
-    if ends[0] == ends[-1]:
+    if not any(payloads):
         return b""
+    ends = list(accumulate(map(len, payloads), initial=4 * len(payloads) + 4))
     return struct.pack(f"<{len(ends)}I", *ends) + b"".join(payloads)
 
 
@@ -199,8 +201,33 @@ def _part(packed: bytes, index: int) -> bytes:
 
 
 def is_group(field: bytes) -> bool:
-    """Return whether a field of a step's hash is a group; the two other kinds do not begin like UTF-8."""
-    return not field.startswith(_KINDS)
+    """Return whether a field of a step's hash is a group; the other kinds do not begin like UTF-8."""
+    return not field.startswith((*_KINDS, REQUEST))
+
+
+def groups_of_request(packed: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the group_id and the tail of each group of a packed request."""
+    token, n = _REQUEST.unpack_from(packed)
+    digests = _REQUEST.size
+    group_ids, at = _cut_up(packed, n, digests + _DIGEST_BYTES * n)
+    names = _cut_up(packed, n, at)[0] if at < len(packed) else group_ids
+    for index, (group_id, name) in enumerate(zip(group_ids, names, strict=True)):
+        start = digests + _DIGEST_BYTES * index
+        yield group_id, _TAIL.pack(token, index, 1, packed[start : start + _DIGEST_BYTES], len(name)) + name
+
+
+def _cut_up(packed: bytes, count: int, at: int) -> tuple[list[bytes], int]:
+    """Return `count` values, each behind its length, from offset `at` on; and the offset behind them."""
+    values = []
+    for _ in range(count):
+        end = at + 2 + int.from_bytes(packed[at : at + 2], "little")
+        values.append(packed[at + 2 : end])
+        at = end
+    return values, at
+
+
+def _behind_lengths(values: list[bytes]) -> list[bytes]:
+    return [(_LENGTHS[len(one)] if len(one) < 256 else struct.pack("<H", len(one))) + one for one in values]
 
 
 def shared_fields(tokens: Sequence[bytes]) -> list[bytes]:

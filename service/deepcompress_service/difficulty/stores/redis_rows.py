@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import AsyncIterator, Iterable, Iterator
+from itertools import islice
 
 from ..codec import RunRecord, bucket_integers, config_to_json, decode, encode
 from ..dataset import DatasetRecord, entries_of
 from ..run_transaction import Row
 from ..transfer import dataset_row
 from .redis_commit import (
+    REQUEST,
     SHARED,
     TOKEN_BYTES,
     SharedFields,
     by_token,
+    groups_of_request,
     is_group,
     join_group,
     shared_fields,
@@ -124,10 +127,10 @@ class Snapshot:
                 yield "undo", (step, decode(name)), record
         shared: dict[bytes, SharedFields] = {}
         async for fields in self._hash(f"g:{step}"):
-            tails = [(name, tail) for name, tail in fields if is_group(name)]
-            await self._learn(step, {tail[:TOKEN_BYTES] for _, tail in tails}, shared)
-            for name, tail in tails:
-                yield "groups", (step, decode(name)), join_group(tail, *shared[tail[:TOKEN_BYTES]])
+            requests = [groups_of_request(packed) for name, packed in fields if name == REQUEST]
+            for tails in ([(name, tail) for name, tail in fields if is_group(name)], *requests):
+                async for row in self._rows_of_groups(step, tails, shared):
+                    yield row
         async for fields in self._hash(f"o:{step}"):
             for name, record in fields:
                 yield "observed", (step, decode(name)), record
@@ -136,6 +139,15 @@ class Snapshot:
                 length, _, rest = name.partition(b":")
                 group_id, rollout_id = rest[: int(length)], rest[int(length) :]
                 yield "rollouts", (step, decode(group_id), decode(rollout_id)), record
+
+    async def _rows_of_groups(
+        self, step: int, groups: Iterable[tuple[bytes, bytes]], shared: dict[bytes, SharedFields]
+    ) -> AsyncIterator[Row]:
+        iterator = iter(groups)
+        while tails := list(islice(iterator, PAGE)):
+            await self._learn(step, {tail[:TOKEN_BYTES] for _, tail in tails}, shared)
+            for name, tail in tails:
+                yield "groups", (step, decode(name)), join_group(tail, *shared[tail[:TOKEN_BYTES]])
 
     async def _learn(self, step: int, tokens: set[bytes], shared: dict[bytes, SharedFields]) -> None:
         """Read the fields that the groups of each request with one of these tokens share."""

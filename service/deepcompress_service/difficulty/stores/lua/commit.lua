@@ -115,11 +115,11 @@ if run.asynchronous then known, places = recorded_groups(prefix, run, group_ids)
 if plain and not is_stale and not next(known) then
   create(step)
   advance_to(prefix, run, step)
-  local result = count_plain()
+  local result, first = count_plain(), call('EXISTS', key) == 0
   call('HSET', key, '\255' .. token, result.shared) -- first: it is long, so Redis never takes the hash for a small one
   if payloads_sent ~= '' then call('HSET', key, '\254' .. token, payloads_sent) end
   if result.lengths ~= '' then call('HSET', key, '\253' .. token, result.lengths) end
-  put(key, sent)
+  if first then call('HSET', key, REQUEST, packed_groups) else put_groups(key, packed_groups) end
   save_run(prefix, run)
   return success(step, result)
 end

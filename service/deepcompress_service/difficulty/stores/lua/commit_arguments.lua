@@ -15,25 +15,25 @@
 -- ARGV[11]  the request's token: 8 random bytes
 -- ARGV[12]  pass-count buckets of all groups, each packed as BUCKET
 -- ARGV[13]  further numbers of all groups, each packed as NUMBERS
--- ARGV[14]  problem_id of each group, each behind its length; '' for one to be taken from the group's observations.
---           The whole argument is '' if every problem_id equals its group_id
--- ARGV[15]  group_id and tail of each group, each behind its length (Redis takes longer for a thousand arguments than
---           Lua for cutting one)
--- ARGV[16]  payloads of all groups: offsets in bytes (where each begins, and where the last ends), then the payloads;
+-- ARGV[14]  the groups: token, their number (32 bits), the digest of each (16 bytes), then each group_id behind its length, then
+--           each problem_id behind its length ('' for one to be taken from the group's observations). The problem_ids
+--           are left out if every one equals its group_id. (Redis takes longer for a thousand arguments than Lua for
+--           cutting one.)
+-- ARGV[15]  payloads of all groups: offsets in bytes (where each begins, and where the last ends), then the payloads;
 --           '' if all are empty
--- ARGV[17]  incarnation of the run that the caller saw, or ''
--- ARGV[18]  greatest version of the epoch that the caller saw, or ''
--- ARGV[19]  incarnation of a run that has none
--- ARGV[20]  '1' if the lengths of all groups are single rollouts, else '0'; then what each group adds to its problem, behind
+-- ARGV[16]  incarnation of the run that the caller saw, or ''
+-- ARGV[17]  greatest version of the epoch that the caller saw, or ''
+-- ARGV[18]  incarnation of a run that has none
+-- ARGV[19]  '1' if the lengths of all groups are single rollouts, else '0'; then what each group adds to its problem, behind
 --           its length: ADDED and the end of the record of a new problem (lengths.lua)
--- ARGV[21]  age of each group and 1 if it is too old, packed as AGE; '' if no group has an age
--- ARGV[22]  number of each group's data source among those of the request, 32 bits, 0 for none; '' if no group has any
--- ARGV[23]  data sources of the request, and the sums of the groups of each that count (sources.lua)
+-- ARGV[20]  age of each group and 1 if it is too old, packed as AGE; '' if no group has an age
+-- ARGV[21]  number of each group's data source among those of the request, 32 bits, 0 for none; '' if no group has any
+-- ARGV[22]  data sources of the request, and the sums of the groups of each that count (sources.lua)
 --
--- A tail is stored as it comes: token (8 bytes), index in the request, whether the group counts, digest (16 bytes),
--- length of the problem_id, problem_id. Groups of one request share two more fields of the step's hash:
--- \254 .. token: their payloads (ARGV[16]);
--- \253 .. token: in runs that keep them, their problems' lengths before the step, in the form of ARGV[16];
+-- A tail is stored of each group: token (8 bytes), index in the request, whether the group counts, digest (16 bytes),
+-- length of the problem_id, problem_id (groups.lua). Groups of one request share further fields of the step's hash:
+-- \254 .. token: their payloads (ARGV[15]);
+-- \253 .. token: in runs that keep them, their problems' lengths before the step, in the form of ARGV[15];
 -- \255 .. token: what they were answered from: level, the step's level, mean, flags, number of further accumulators,
 --   these, then by index the problem's state before the step.
 
@@ -46,43 +46,22 @@ local prefix = string.sub(KEYS[1], 1, -2)
 local sent_step, sent_epoch, expected_epoch, generation = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local request_id, request_digest, new_config, new_config_text = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local duplicate, plain, token = ARGV[9], ARGV[10] == '1', ARGV[11]
-local packed_buckets, packed_numbers, packed_names = ARGV[12], ARGV[13], ARGV[14]
-local packed_groups, payloads_sent = ARGV[15], ARGV[16]
-local sent_incarnation, sent_version, new_incarnation = ARGV[17], tonumber(ARGV[18]), ARGV[19]
+local packed_buckets, packed_numbers, packed_groups, payloads_sent = ARGV[12], ARGV[13], ARGV[14], ARGV[15]
+local sent_incarnation, sent_version, new_incarnation = ARGV[16], tonumber(ARGV[17]), ARGV[18]
 local n = #packed_numbers / NUMBERS_BYTES -- number of groups
 
--- `count` strings, each behind its length, from `at` on; `one` is the format of a few of them. Lua's stack bounds one
--- call's results.
-local function cut_up(packed, count, one, of_one, at)
-  local result, most = {}, 500 * of_one
-  for from = 1, count, most do
-    local some = math.min(most, count - from + 1)
-    local cut = {struct.unpack('<' .. string.rep(one, some / of_one), packed, at)}
-    at = cut[some + 1]
-    if from == 1 then
-      result = cut
-      result[some + 1] = nil
-    else
-      for i = 1, some do result[from + i - 1] = cut[i] end
-    end
-  end
-  return result
-end
+local group_ids, problem_ids = ids_of_request(packed_groups)
 
-local sent, group_ids = cut_up(packed_groups, 2 * n, 'I2c0I4c0', 2, 1), {} -- group_id, tail, group_id, tail, ...
-for i = 1, n do group_ids[i] = sent[2 * i - 1] end
-local problem_ids = packed_names == '' and group_ids or cut_up(packed_names, n, 'I2c0', 1, 1)
-
-local additions = cut_up(ARGV[20], n, 'I2c0', 1, 2)
-local only_singles = string.sub(ARGV[20], 1, 1) == '1'
+local additions = cut_up(ARGV[19], n, 2)
+local only_singles = string.sub(ARGV[19], 1, 1) == '1'
 
 -- Add the ages of new groups of the open step to the run; `list` is nil for all groups of the request.
 local function add_ages(run, list)
-  if ARGV[21] == '' then return end
+  if ARGV[20] == '' then return end
   local ages = run.ages
   for i = 1, list and #list or n do
     local index = list and list[i].index or i
-    local age, too_old = struct.unpack(AGE, ARGV[21], AGE_BYTES * (index - 1) + 1)
+    local age, too_old = struct.unpack(AGE, ARGV[20], AGE_BYTES * (index - 1) + 1)
     ages[4] = ages[4] + too_old
     if age ~= NONE then ages[1], ages[2], ages[3] = ages[1] + age, ages[2] + 1, math.max(ages[3], age) end
   end
@@ -95,8 +74,8 @@ local function read_groups()
     local size, passes, least, correct = struct.unpack(ADDED, additions[i])
     local flags, truncated, tokens = struct.unpack(NUMBERS, packed_numbers, NUMBERS_BYTES * (i - 1) + 1)
     local _, _, lengths = lengths_of(additions[i], ADDED_BYTES)
-    groups[i] = {index = i, id = group_ids[i], tail = sent[2 * i], problem = problem_ids[i], size = size, passes = passes,
-                 counts = flags % 2 == 1, known = flags >= 2, truncated = truncated, tokens = tokens, correct = correct,
+    groups[i] = {index = i, id = group_ids[i], tail = request_tail(packed_groups, i, flags % 2, problem_ids[i]),
+                 problem = problem_ids[i], size = size, passes = passes, counts = flags % 2 == 1, known = flags >= 2, truncated = truncated, tokens = tokens, correct = correct,
                  least = least, record = false, lengths = lengths}
   end
   return groups

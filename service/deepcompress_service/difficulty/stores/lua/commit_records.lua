@@ -5,7 +5,7 @@ local run -- the run's record, loaded or made by commit.lua
 
 local function digest_of(tail) return string.sub(tail, 14, 29) end
 
--- Part `index`, from 0 on, of what is packed behind its offsets (ARGV[16]).
+-- Part `index`, from 0 on, of what is packed behind its offsets (ARGV[15]).
 local function part(packed, index)
   local from, to = struct.unpack('<I4I4', packed, 4 * index + 1)
   return string.sub(packed, from + 1, to)
@@ -44,9 +44,8 @@ local function head_of(record)
 end
 
 local function known_groups(step)
-  local key, known = prefix .. 'g:' .. integer(step), {}
-  if call('EXISTS', key) == 0 then return known end
-  return fetch(key, group_ids)
+  local key = prefix .. 'g:' .. integer(step)
+  return call('EXISTS', key) == 1 and fetch_groups(key, group_ids) or {}
 end
 
 -- The step of a request with "step": "observed": where all its groups are recorded with this content, else the one
@@ -58,7 +57,7 @@ local function observed_step()
     local known, same = known_groups(step), true
     for i = 1, n do
       local tail = known[group_ids[i]]
-      same = same and tail and digest_of(tail) == digest_of(sent[2 * i])
+      same = same and tail and digest_of(tail) == request_digest_of(packed_groups, i)
     end
     if same then return tonumber(step) end
   end

@@ -10,7 +10,8 @@
 --   P p         problems                                  hash  problem_id -> state before + tally of its last step,
 --                                                     lengths before + those of the tally
 --   P i         problem_ids, from the first look on       zset  all of one score, in their own order
---   P g:STEP    groups                                    hash  group_id -> what was sent of it; \255 and the token of a
+--   P g:STEP    groups                                    hash  group_id -> what was sent of it, or \252 -> that of all groups
+--                                                     of one request (groups.lua); \255 and the token of a
 --                                                     request -> what its groups were answered from, \254 and the token
 --                                                     -> their payloads, \253 and the token -> their problems'
 --                                                     lengths (commit.lua)

@@ -49,7 +49,8 @@ local function observe_step(step, list)
     o.key = integer(#o.group) .. ':' .. o.group .. o.rollout
     keys[i] = o.key
   end
-  local shaped, packed, rollouts = fetch(prefix .. 'g:' .. n, ids), fetch(prefix .. 'o:' .. n, ids), fetch(prefix .. 'r:' .. n, keys)
+  local shaped = fetch_groups(prefix .. 'g:' .. n, ids)
+  local packed, rollouts = fetch(prefix .. 'o:' .. n, ids), fetch(prefix .. 'r:' .. n, keys)
   local groups, changed, flat, new = {}, {}, {}, {}
   for _, o in ipairs(list) do
     local g = groups[o.group]

@@ -36,9 +36,9 @@ end
 -- Names in the request, and the sums of all its groups by these.
 local function sent_sources()
   local names, added, at = {}, {}, 1
-  while at <= #ARGV[23] do
+  while at <= #ARGV[22] do
     local text
-    names[#names + 1], text, at = struct.unpack('<I2c0I2c0', ARGV[23], at)
+    names[#names + 1], text, at = struct.unpack('<I2c0I2c0', ARGV[22], at)
     added[#names] = numbers(text)
   end
   return names, added
@@ -52,7 +52,7 @@ end
 
 -- Add the groups of `list`, which all count, to the sums of the open step; `list` is nil for all groups of the request.
 function count_sources(list)
-  if ARGV[22] == '' then return end
+  if ARGV[21] == '' then return end
   local sent, added = sent_sources()
   local old, names, sums = load_sources(run.open)
   local counted = not list and #sent > 0
@@ -60,7 +60,7 @@ function count_sources(list)
     for i, name in ipairs(sent) do add_to_source(names, sums, name, added[i]) end
   end
   for _, g in ipairs(list or {}) do
-    local name = sent[struct.unpack('<I4', ARGV[22], 4 * g.index - 3)]
+    local name = sent[struct.unpack('<I4', ARGV[21], 4 * g.index - 3)]
     if name then
       add_to_source(names, sums, name, sums_of(g))
       counted = true

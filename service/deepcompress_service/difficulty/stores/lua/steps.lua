@@ -33,7 +33,7 @@ local function close(prefix, run)
     local observed, ids = pairs_of(prefix .. 'o:' .. n), {}
     for id in pairs(observed) do ids[#ids + 1] = id end
     table.sort(ids)
-    local shaped = fetch(prefix .. 'g:' .. n, ids)
+    local shaped = fetch_groups(prefix .. 'g:' .. n, ids)
     for _, id in ipairs(ids) do
       if not shaped[id] then
         local g = unpack_observed(observed[id])

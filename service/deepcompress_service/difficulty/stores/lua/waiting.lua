@@ -39,7 +39,7 @@ local function fetch_anywhere(prefix, kind, steps, ids)
   local found, places, missing = {}, {}, ids
   for _, step in ipairs(steps) do
     if #missing == 0 then break end
-    local here, rest = fetch(prefix .. kind .. step, missing), {}
+    local here, rest = (kind == 'g:' and fetch_groups or fetch)(prefix .. kind .. step, missing), {}
     for _, id in ipairs(missing) do
       if here[id] then
         found[id], places[id] = here[id], step
