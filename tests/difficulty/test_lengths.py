@@ -38,7 +38,13 @@ from .servers import RedisServer, needs_redis
 
 BINS = st.integers(0, 232)
 NO_PORTION = bytes((PORTION, 0))
-FOLD = _load("layout", "hashes", "run_record", "lengths").text + "\nreturn fold_portions(ARGV[1])"
+FOLD = (
+    _load("layout", "hashes", "run_record", "lengths").text
+    + """
+fold_portions(ARGV[2])
+return fold_portions(ARGV[1])
+"""
+)
 FEW = st.lists(BINS, max_size=20).map(bytes)
 SOME = st.one_of(FEW, st.lists(st.sampled_from([7, 8, 200]), min_size=100, max_size=600).map(bytes))
 BEFORE = st.dictionaries(BINS, st.integers(1, 65_535), max_size=40).map(lambda counts: pack_counts(counts.items()))
@@ -101,24 +107,29 @@ def redis(redis_url: str) -> Iterator[Redis]:
     ),
     portions=st.lists(st.one_of(FEW, st.lists(st.integers(100, 110), max_size=12).map(bytes), SOME), max_size=20),
     dense=st.booleans(),
+    earlier=st.lists(FEW, max_size=20),
 )
 def test_the_script_counts_portions_as_python_does(
-    visits: int, before: dict[int, int], portions: list[bytes], dense: bool, redis: Redis
+    visits: int, before: dict[int, int], portions: list[bytes], dense: bool, earlier: list[bytes], redis: Redis
 ) -> None:
+    """Of the record before it in the same script, whose counts are in the same table, nothing is left."""
     end = pack_pair(visits, pack_counts(before.items()), b"")
     if dense:
-        end = _pack_dense(
-            visits, min(before, default=0), [before.get(b, 0) for b in range(min(before, default=0), 233)]
-        )
-    for portion in portions:
-        end = bytes((PORTION + (len(portion) >> 8), len(portion) & 255)) + portion + end
-    folded_end = redis.eval(FOLD, 0, bytes(PROBLEM_BYTES) + end)
+        end = _pack_dense(visits, [before.get(index, 0) for index in range(256)])
+    end = _with_portions(portions, end)
+    folded_end = redis.eval(FOLD, 0, bytes(PROBLEM_BYTES) + end, bytes(PROBLEM_BYTES) + _with_portions(earlier, b""))
     assert isinstance(folded_end, bytes)
     assert meaning(NO_PORTION + folded_end) == meaning(NO_PORTION + end)
     if portions and len(end) > MOST_BYTES:
         assert meaning(closed(end)) == meaning(NO_PORTION + end)
     if sum(len(portion) + 2 for portion in portions) > len(end) / 2:
         assert folded_end[0] < PORTION
+
+
+def _with_portions(portions: list[bytes], end: bytes) -> bytes:
+    for portion in portions:
+        end = bytes((PORTION + (len(portion) >> 8), len(portion) & 255)) + portion + end
+    return end
 
 
 def _as_schema_2(record: bytes) -> bytes:

@@ -178,35 +178,33 @@ def pack_state(state: ProblemState) -> bytes:
 
 def unpack_state(problem_id: str, data: bytes, offset: int = 0) -> ProblemState:
     """Return the state packed at `offset` of `data`."""
-    return unpack_states((problem_id,), data[offset : offset + STATE_BYTES])[0]
+    return _make_state(problem_id, _STATE.unpack_from(data, offset))
 
 
 def unpack_states(problem_ids: Iterable[str], data: bytes) -> list[ProblemState]:
     """Return the states packed one after the other."""
-    states = []
-    for problem_id, fields in zip(problem_ids, _STATE.iter_unpack(data), strict=True):
-        attempts, passes, ratio, last, beta, turns, flags, shortest, total, count, step = fields
-        if not attempts:
-            states.append(ProblemState(problem_id))
-            continue
-        known = flags & 1
-        states.append(
-            ProblemState(
-                problem_id,
-                attempts,
-                passes,
-                ratio if known else None,
-                last if known else None,
-                beta if flags & 2 else None,
-                turns,
-                _SIDES[flags >> 2],
-                None if shortest == NONE32 else shortest,
-                int(total),
-                count,
-                None if step < 0 else int(step),
-            )
-        )
-    return states
+    return [_make_state(name, fields) for name, fields in zip(problem_ids, _STATE.iter_unpack(data), strict=True)]
+
+
+def _make_state(problem_id: str, fields: tuple[Any, ...]) -> ProblemState:
+    attempts, passes, ratio, last, beta, turns, flags, shortest, total, count, step = fields
+    if not attempts:
+        return ProblemState(problem_id)
+    known = flags & 1
+    return ProblemState(
+        problem_id,
+        attempts,
+        passes,
+        ratio if known else None,
+        last if known else None,
+        beta if flags & 2 else None,
+        turns,
+        _SIDES[flags >> 2],
+        None if shortest == NONE32 else shortest,
+        int(total),
+        count,
+        None if step < 0 else int(step),
+    )
 
 
 def pack_problem(record: ProblemRecord, before: bytes | None = None) -> bytes:

@@ -331,7 +331,7 @@ def _count(
     uncounted = {names[group.group_id] for group in groups} - before.keys()
     if uncounted:
         before |= problems_before(state, run_record, step, uncounted)
-    keeps_lengths = run_record.config.group_lengths
+    keeps_lengths, accumulators = run_record.config.group_lengths, run_record.start[1:]
     records = {
         g.group_id: GroupRecord(
             level,
@@ -339,7 +339,7 @@ def _count(
             mean,
             False,
             g.counts,
-            run_record.start[1:],
+            accumulators,
             before[names[g.group_id]].before,
             g.digest,
             g.payload,

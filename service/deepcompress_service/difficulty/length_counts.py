@@ -160,52 +160,48 @@ def _unpack_dense(data: bytes, at: int) -> tuple[int, int, Sequence[int]]:
     return visits, first, values if kind == DENSE else struct.unpack(f"<{n}H", values)
 
 
-def _pack_dense(visits: int, first: int, counts: list[int]) -> bytes:
-    """Return counts, of the bins from `first` on, as the end of a record."""
-    last = len(counts)
-    while last and not counts[last - 1]:
-        last -= 1
-    start = 0
-    while start < last and not counts[start]:
-        start += 1
-    some = counts[start:last]
-    head = (visits, first + start if some else 0, len(some))
-    if max(some, default=0) < 256:
-        return bytes((DENSE, *head, *some))
-    return bytes((WIDE, *head)) + struct.pack(f"<{len(some)}H", *[min(count, MOST_COUNT) for count in some])
+def _pack_dense(visits: int, counts: list[int]) -> bytes:
+    """Return counts, of all bins, as the end of a record."""
+    try:
+        from_first = bytes(counts).lstrip(b"\0")
+    except ValueError:  # a count over 255
+        used = [index for index, count in enumerate(counts) if count]
+        some = [min(count, MOST_COUNT) for count in counts[used[0] : used[-1] + 1]]
+        return bytes((WIDE, visits, used[0], len(some))) + struct.pack(f"<{len(some)}H", *some)
+    narrow = from_first.rstrip(b"\0")
+    return bytes((DENSE, visits, len(counts) - len(from_first) if narrow else 0, len(narrow))) + narrow
 
 
 def closed(end: bytes) -> bytes:
     """Return the end of a problem's record as a later step begins: what the step of its tally added is counted."""
-    if len(end) <= MOST_BYTES:
+    size = len(end)
+    if size <= MOST_BYTES:
         return end and _NO_PORTION + end
     at, portions = 0, []
-    while at < len(end) and end[at] >= PORTION:
-        after = _portion_end(end, at)
-        portions.append(end[at + 2 : after])
-        at = after
-    if 2 * at < len(end):
+    while at < size and (high := end[at]) >= PORTION:
+        start = at + 2
+        at = start + ((high - PORTION) << 8 | (end[at + 1] if start <= size else size))
+        portions.append(end[start:at])
+    if at > size:
+        raise ValueError("a portion of lengths ends early")
+    if 2 * at < size:
         return _NO_PORTION + end
-    singles = b"".join(portions)
-    first, last = min(singles, default=BINS), max(singles, default=-1)
-    if at < len(end) and end[at] >= DENSE:
-        visits, start, known = _unpack_dense(end, at)
+    if at < size and end[at] >= DENSE:
+        visits, first, known = _unpack_dense(end, at)
     else:
         visits, before = folded(*_unpack_base(end, at))
         by_bin = dict(unpack_counts(before))
-        start = min(by_bin, default=BINS)
-        known = [by_bin.get(index, 0) for index in range(start, max(by_bin, default=-1) + 1)]
-    if known:
-        first, last = min(first, start), max(last, start + len(known) - 1)
-    counts = [0] * max(0, last + 1 - first)
-    counts[start - first : start - first + len(known)] = known
+        first = min(by_bin, default=0)
+        known = [by_bin.get(index, 0) for index in range(first, max(by_bin, default=-1) + 1)]
+    counts = [0] * 256
+    counts[first : first + len(known)] = known
     for portion in reversed(portions):
         for index in portion:
-            counts[index - first] += 1
+            counts[index] += 1
         visits += portion != b""
         if visits == HALVED_AFTER:
-            visits, counts = 0, [count >> 1 if count <= MOST_COUNT else MOST_COUNT >> 1 for count in counts]
-    return _NO_PORTION + _pack_dense(visits, first, counts)
+            visits, counts = 0, [count and min(count, MOST_COUNT) >> 1 for count in counts]
+    return _NO_PORTION + _pack_dense(visits, counts)
 
 
 def extended(end: bytes, added: bytes) -> bytes:

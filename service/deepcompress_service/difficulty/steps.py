@@ -168,9 +168,12 @@ def apply_groups(
     packed = state.read("problems", None, {problem_id for problem_id, _, _ in groups})
     changes = ProblemChanges()
     records, undo = changes.records, changes.undo
-    levels = {run_record.closed: run_record.values[0]}
+    levels, buckets = {run_record.closed: run_record.values[0]}, run_record.buckets
     for problem_id, generation, group in groups:
-        bucket = run_record.buckets.setdefault((generation, group.size, group.passes), PassCountBucket())
+        key = generation, group.size, group.passes
+        bucket = buckets.get(key)
+        if bucket is None:
+            bucket = buckets[key] = PassCountBucket()
         bucket.groups += 1
         bucket.truncated += group.truncated
         if group.tokens_known:

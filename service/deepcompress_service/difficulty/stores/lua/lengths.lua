@@ -192,56 +192,91 @@ local function fold_any(record)
   return take_dense(visits, least, greatest)
 end
 
--- Counts with one for the bin of place `place`, which is before the first or behind the last of them; and the new `shift`.
-local function widened(counts, place, shift)
-  local wide, more = {}, math.max(0, 1 - place)
-  for i = 1, math.max(#counts, place) + more do wide[i] = counts[i - more] or 0 end
-  wide[place + more] = 1
-  return wide, shift + more
+-- Of `fold_portions`: where portions begin, and the counts of the bins from `first` to `last`, by bin. The tables are used again
+-- and again, since a new one grows by steps.
+local starts, counts, first, last = {}, nil, 0, -1
+
+-- A table with a place for every bin, and no count yet. A count that is read outside of the range is 0, and widens it.
+local function make_counts()
+  local made = {[0] = 0, unpack({}, 1, 256)}
+  made[0] = nil
+  return setmetatable(made, {__index = function(t, bin)
+    if last < first then first, last = bin, bin - 1 end
+    for i = bin, first - 1 do t[i] = 0 end
+    for i = last + 1, bin do t[i] = 0 end
+    first, last = math.min(first, bin), math.max(last, bin)
+    return 0
+  end})
 end
 
 -- The same. The usual case, portions before counts of one byte each or before nothing, takes half of the time.
 function fold_portions(record)
-  if #record > RECORD_BYTES + 1200 then return fold_any(record) end -- Lua's stack bounds the results of one call
-  local byte = string.byte
-  local bytes, starts, n, at = {byte(record, RECORD_BYTES + 1, -1)}, {}, 0, 1
-  local high = bytes[1]
+  counts = counts or make_counts()
+  local byte, t, n, at = string.byte, counts, 0, RECORD_BYTES + 1
+  local high, low = byte(record, at, at + 1)
   while high and high >= PORTION do
-    n = n + 1
+    n, at = n + 1, at + 2
     starts[n] = at
-    at = at + 2 + 256 * (high - PORTION) + bytes[at + 1]
-    high = bytes[at]
+    at = at + 256 * (high - PORTION) + low
+    high, low = byte(record, at, at + 1)
   end
-  if 2 * at - 2 < #bytes or high and high ~= DENSE then return fold_any(record) end
-  local visits, counts = bytes[at + 1] or 0, {byte(record, RECORD_BYTES + at + 4, -1)}
-  local shift = 1 - (bytes[at + 2] or 0) -- the count of a bin is at bin + shift
-  for i = n, 1, -1 do
-    local from, to = starts[i] + 2, (starts[i + 1] or at) - 1
-    for j = from, to do
-      local place = bytes[j] + shift
-      local count = counts[place]
-      if count then
-        counts[place] = count + 1
-      else
-        counts, shift = widened(counts, place, shift)
-      end
+  if 2 * at - 2 < RECORD_BYTES + #record or high and high ~= DENSE then return fold_any(record) end
+  local visits, to = low or 0, at - 1
+  first, last = 0, -1
+  if high then
+    first, last = byte(record, at + 2, at + 3)
+    last = first + last - 1
+    at = at + 4 - first
+    for i = first, last, 8 do
+      t[i], t[i + 1], t[i + 2], t[i + 3], t[i + 4], t[i + 5], t[i + 6], t[i + 7] = byte(record, at + i, at + i + 7)
     end
+  end
+  for i = n, 1, -1 do
+    local from = starts[i]
     if from <= to then
+      for j = from, to - 7, 8 do
+        local a, b, c, d, e, f, g, h = byte(record, j, j + 7)
+        t[a] = t[a] + 1
+        t[b] = t[b] + 1
+        t[c] = t[c] + 1
+        t[d] = t[d] + 1
+        t[e] = t[e] + 1
+        t[f] = t[f] + 1
+        t[g] = t[g] + 1
+        t[h] = t[h] + 1
+      end
+      local rest = (to + 1 - from) % 8
+      if rest >= 4 then
+        local a, b, c, d = byte(record, to + 1 - rest, to + 4 - rest)
+        t[a] = t[a] + 1
+        t[b] = t[b] + 1
+        t[c] = t[c] + 1
+        t[d] = t[d] + 1
+        rest = rest - 4
+      end
+      if rest > 0 then
+        local a, b, c = byte(record, to + 1 - rest, to)
+        t[a] = t[a] + 1
+        if b then t[b] = t[b] + 1 end
+        if c then t[c] = t[c] + 1 end
+      end
       visits = visits + 1
       if visits == HALVED_AFTER then
         visits = 0
-        for j = 1, #counts do
-          local count = counts[j]
-          counts[j] = (count - count % 2) / 2
+        for j = first, last do
+          local count = t[j]
+          t[j] = (count - count % 2) / 2
         end
       end
     end
+    to = from - 3
   end
-  local first, last = 1, #counts
-  while counts[last] == 0 do last = last - 1 end
-  while first < last and counts[first] == 0 do first = first + 1 end
-  local done, packed = pcall(string.char, DENSE, visits, last > 0 and first - shift or 0, last + 1 - first,
-                             unpack(counts, first, last))
+  local least, greatest = first, last
+  while greatest >= least and t[greatest] == 0 do greatest = greatest - 1 end
+  while least < greatest and t[least] == 0 do least = least + 1 end
+  local done, packed = pcall(string.char, DENSE, visits, greatest >= least and least or 0, greatest + 1 - least,
+                             unpack(t, least, greatest))
+  for i = first, last do t[i] = nil end
   return done and packed or fold_any(record) -- a count over 255 has two bytes
 end
 
