@@ -8,7 +8,9 @@ at a time: so a busy machine affects them alike. The requests are those of `stor
 `appendfsync no`.
 
 Columns: the median processor time of a request in ms (this process and Redis) there and here, the ratio of the
-medians, the median of the ratios pair by pair, the ratio of the means, and that of the medians by the clock.
+medians, the median of the ratios pair by pair, the ratio of the means, and that of the medians by the clock. For
+Redis also the memory at the end in bytes, there and here: of a problem's record with its name, and of a group in the
+last step.
 """
 
 from __future__ import annotations
@@ -61,6 +63,9 @@ async def train(name: str, problems: int, groups: int, before: int) -> None:
             step += 1
         await store.close()
         if client is not None:
+            of_problems = await client.memory_usage(f"dc:{{{speed.RUN}}}:p", samples=0)
+            of_groups = await client.memory_usage(f"dc:{{{speed.RUN}}}:g:{step - 1}", samples=0)
+            print(f"{of_problems / problems:.0f}", f"{of_groups / groups:.0f}")
             await client.aclose()
 
 
@@ -86,14 +91,14 @@ def compare(checkout: Path, name: str, problems: int, options: argparse.Namespac
             worker.stdin.write("step\n")
             worker.stdin.flush()
             times[index].append(tuple(map(float, worker.stdout.readline().split())))
-    for worker in workers:
-        worker.communicate("\n")
+    memory = [worker.communicate("\n")[0].split() for worker in workers]
     there, here = ([cpu for cpu, _ in one] for one in times)
     paired = median(one / other for one, other in zip(here, there, strict=True))
     clock = median(one for _, one in times[1]) / median(one for _, one in times[0])
     text = f"{name:7} {problems:9,} {1e3 * median(there):9.2f} {1e3 * median(here):9.2f}"
     ratios = (median(here) / median(there), paired, mean(here) / mean(there), clock)
-    print(text, *(f"{ratio:8.2f}" for ratio in ratios), flush=True)
+    each = (f"{before:>6} {now:>6}" for before, now in zip(*memory, strict=True))
+    print(text, *(f"{ratio:8.2f}" for ratio in ratios), *each, flush=True)
 
 
 def main() -> None:
@@ -111,7 +116,7 @@ def main() -> None:
     if options.train:
         asyncio.run(train(options.train, int(options.problems), options.groups, options.steps_before))
         return
-    print("store    problems     there      here   median   paired     mean    clock")
+    print("store    problems     there      here   median   paired     mean    clock    a problem      a group")
     for name in options.stores.split(","):
         for problems in map(int, options.problems.split(",")):
             compare(options.checkout.resolve(), name, problems, options)
