@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -37,6 +38,22 @@ def some_groups(first: int, n: int, same_names: bool) -> list[GroupCommit]:
     """Names of different lengths, one longer than 255 bytes."""
     names = [f"{'é' * (200 if i == 0 else i % 7)}{i}" for i in range(first, first + n)]
     return [group(name, i % 5, group_id=name if same_names else f"g{i}") for i, name in enumerate(names, first)]
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b"",
+        b"x",
+        b"\xff" * 40,
+        bytes(8) + b"\x02\0\0\0" + bytes(33),
+        bytes(8) + b"\x01\0\0\0" + bytes(16) + b"\x05\0ab",
+    ],
+)
+def test_damaged_groups_are_an_error(packed: bytes) -> None:
+    """A number of groups that the value does not have is no loop over them."""
+    with pytest.raises((ValueError, struct.error)):
+        list(groups_of_request(packed))
 
 
 @pytest.mark.parametrize("n", [1, 3, 1201])

@@ -206,7 +206,11 @@ def is_group(field: bytes) -> bool:
 
 
 def groups_of_request(packed: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the group_id and the tail of each group of a packed request."""
+    """Yield the group_id and the tail of each group of a packed request.
+
+    Raises:
+        ValueError: The value is not one of these.
+    """
     token, n = _REQUEST.unpack_from(packed)
     digests = _REQUEST.size
     group_ids, at = _cut_up(packed, n, digests + _DIGEST_BYTES * n)
@@ -221,6 +225,8 @@ def _cut_up(packed: bytes, count: int, at: int) -> tuple[list[bytes], int]:
     values = []
     for _ in range(count):
         end = at + 2 + int.from_bytes(packed[at : at + 2], "little")
+        if end > len(packed):
+            raise ValueError("the groups of a request end early")
         values.append(packed[at + 2 : end])
         at = end
     return values, at
