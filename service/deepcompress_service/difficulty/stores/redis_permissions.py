@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 Example = tuple[str, ...]
-"""A command with arguments: the first word, or two of a container command, and a key where it takes one."""
+"""A command with as many arguments as it needs, empty ones among them, and a key where it takes one."""
 
 RUN_KEY = "dc:{-}:m"
 """A key of a run that does not exist."""
-_KEYED = """
-DEL EXISTS EXPIRE GET HDEL HEXISTS HGET HGETALL HINCRBY HKEYS HLEN HMGET HSCAN HSET HSETNX HVALS INCR LLEN LRANGE
-PERSIST PEXPIRE RPUSH SADD SCARD SET SMEMBERS SREM UNLINK ZADD ZCARD ZCOUNT ZMSCORE ZRANGE ZRANGEBYLEX ZRANGEBYSCORE
-ZREM ZREMRANGEBYSCORE ZREVRANGE ZREVRANGEBYSCORE ZSCAN ZSCORE
-"""
+_KEYED = {
+    0: "DEL EXISTS GET HGETALL HKEYS HLEN HVALS INCR LLEN PERSIST SCARD SMEMBERS UNLINK ZCARD",
+    1: "EXPIRE HDEL HEXISTS HGET HMGET HSCAN PEXPIRE RPUSH SADD SET SREM ZMSCORE ZREM ZSCAN ZSCORE",
+    2: "HINCRBY HSET HSETNX LRANGE ZADD ZCOUNT ZRANGE ZRANGEBYLEX ZRANGEBYSCORE ZREMRANGEBYSCORE ZREVRANGE "
+    "ZREVRANGEBYSCORE",
+}
+"""Commands by the arguments that they need after the key. Redis 8 allows no command with fewer arguments."""
 COMMANDS: tuple[Example, ...] = (
-    *((name, RUN_KEY) for name in _KEYED.split()),
+    *((name, RUN_KEY, *[""] * more) for more, names in _KEYED.items() for name in names.split()),
     ("COPY", RUN_KEY, RUN_KEY),
     ("EVAL", "", "1", RUN_KEY),
     ("EVALSHA", "", "1", RUN_KEY),
@@ -44,7 +46,7 @@ MOST_NAMED = 5
 
 def examples(replicas: int, *, cluster: bool) -> list[Example]:
     """Return every command that is needed, and a read and a write of a key of each kind."""
-    found = [*COMMANDS, *((command, key) for key in _KEYS for command in ("GET", "SET"))]
+    found = [*COMMANDS, *(example for key in _KEYS for example in (("GET", key), ("SET", key, "")))]
     if replicas:
         found += REPLICA_COMMANDS
     return [*found, *CLUSTER_COMMANDS] if cluster else found
