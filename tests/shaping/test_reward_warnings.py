@@ -8,7 +8,14 @@ from deepcompress_service.shaping import Group, reward_from_config
 
 
 def slugs(config: dict[str, Any], *groups: Group, **more: Any) -> set[str]:
-    reward = reward_from_config(config, more.get("outcome"), more.get("length_weight", 1.0), more.get("overlong"))
+    reward = reward_from_config(
+        config,
+        more.get("outcome"),
+        more.get("length_weight", 1.0),
+        more.get("overlong"),
+        gate=more.get("gate"),
+        advantage=more.get("advantage"),
+    )
     return {slug for slug, _ in reward.warnings(groups, reward.shape(groups))}
 
 
@@ -53,3 +60,21 @@ def test_a_correct_rollout_paid_as_a_wrong_one_is_not_paid_less() -> None:
     config = {"name": "dapo_soft_overlong", "variant": "skyrl", "max_tokens": 100, "buffer_tokens": 50}
     assert "correct-below-wrong" not in slugs(config, group("+-", 200, 300))
     assert "correct-below-wrong" in slugs(config, group("+-", 200, 10), outcome={"wrong": 0.5})
+
+
+def test_a_decoupled_penalty_of_correct_answers_cancels_the_outcome() -> None:
+    """The rewards are in order, the advantages are not: the study's trainings with them lost 65 points."""
+    config: dict[str, Any] = {"name": "arora_zanette", "alpha": 1.0}
+    mixed = group("+++---", 100, 300, 800, 200, 300, 400)
+    assert slugs(config, mixed) == set()
+    assert slugs(config, mixed, advantage={"decouple": True}) == {"correct-below-wrong"}
+    assert slugs(config, mixed, advantage={"decouple": True}, gate={}) == set()
+    assert slugs(config, mixed, advantage={"decouple": True}, length_weight=0.1) == set()
+
+
+def test_rollouts_that_are_not_trained_on_are_not_paid_less() -> None:
+    config = {"name": "l1_exact"}
+    assert "correct-below-wrong" in slugs(config, group("+-", 8000, 10, target_tokens=10.0))
+    assert "correct-below-wrong" not in slugs(
+        config, group("+-", 8000, 10, target_tokens=10.0, trainable=(False, True))
+    )

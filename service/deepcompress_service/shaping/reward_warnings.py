@@ -52,15 +52,17 @@ def find_warnings(
     for group, of_group in zip(groups, shaped, strict=True):
         if not any(group.correct) or all(group.correct):
             continue
-        paid = list(zip(of_group.rewards, group.correct, strict=True))
-        least_right = min([reward for reward, correct in paid if correct])
-        below += max([reward for reward, correct in paid if not correct]) > least_right
+        trainable = group.trainable or (True,) * len(group.correct)
+        paid = list(zip(of_group.advantages or of_group.rewards, group.correct, trainable, strict=True))
+        right = [value for value, correct, trained_on in paid if correct and trained_on]
+        wrong = [value for value, correct, trained_on in paid if not correct and trained_on]
+        below += bool(right and wrong) and max(wrong) > min(right)
     if below:
         result.append(
             (
                 "correct-below-wrong",
-                f"a correct rollout was paid less than a wrong one in {below} of {len(groups)} groups: lower the "
-                "weight of the length or overlong term",
+                f"a correct rollout was paid less than a wrong one in {below} of {len(groups)} groups (by the "
+                "advantages, where the run has them): lower the weight of the length or overlong term, or set a gate",
             )
         )
     if overlong is not None:
