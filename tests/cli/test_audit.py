@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from deepcompress_service.cli.app import app
 
+from ..ports import free_port
 from ..remote.scripted import endpoint
 
 
@@ -129,7 +130,7 @@ def test_verify_with_a_file_that_is_not_valid(remote: Path) -> None:
 
 def test_a_file_that_is_not_valid_ends_the_start(remote: Path) -> None:
     remote.write_text('[far]\nurl = "http://user:hunter2@a/"\n')
-    result = CliRunner().invoke(app, ["serve"])
+    result = CliRunner().invoke(app, ["serve", "--port", str(free_port())])
     assert result.exit_code == 2
     assert "DEEPCOMPRESS_REMOTE_CHECKERS_FILE" in result.output
     assert "hunter2" not in result.output

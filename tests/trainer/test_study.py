@@ -258,7 +258,7 @@ def test_the_bound_and_the_pairs(modules: dict[str, ModuleType]) -> None:
     def row(cell: str, seed: int, sampled: float, tokens: float) -> dict[str, Any]:
         ends = {"sampled": sampled, "greedy": 1.0, "tokens": tokens}
         key = cells.key_of(cells.settings_of(table, cell, "overthinking"))
-        return {"key": key, "seed": seed, "evals": [{"bins": {"all": ends, "easy": ends}}]}
+        return {"size": "overthinking", "key": key, "seed": seed, "evals": [{"bins": {"all": ends, "easy": ends}}]}
 
     rows = [row("outcome", seed, 0.97, 50) for seed in (1000, 1001, 1002)]
     rows += [row("compress", 1000, 0.96, 40), row("compress", 1001, 0.93, 30)]
