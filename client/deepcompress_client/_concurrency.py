@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from ._core import Reply, RequestSpec
@@ -80,12 +80,10 @@ def within(seconds: float, send_once: Callable[[], Reply]) -> Reply:
     context = contextvars.copy_context()
     # A daemon: the interpreter's exit does not wait for it.
     threading.Thread(target=context.run, args=(attempt,), name="deepcompress-request", daemon=True).start()
-    try:
-        return outcome.result(seconds + GRACE_S)
-    except TimeoutError:
-        if outcome.done():
-            raise
-        raise late() from None
+    wait([outcome], seconds + GRACE_S)
+    if not outcome.done():
+        raise late()
+    return outcome.result()
 
 
 def sleep(seconds: float) -> None:
