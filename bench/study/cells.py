@@ -85,6 +85,9 @@ class Table:
     common: dict[str, Any] = field(default_factory=dict)
     also: tuple[tuple[str, str], ...] = ()
     """More pairs to compare: (cell, against)."""
+    seeds: range = range(1000)
+    """The seeds that count: those of a confirmatory table are never those of another, so that no rule is judged by
+    the runs that chose it."""
 
 
 def _rewards(mode: str, ema: float, *, bonus: bool = True) -> dict[str, dict[str, Any]]:
@@ -256,6 +259,7 @@ OVERTHINKING_TABLES = {
         "The preset against outcome-only",
         "declared in experiments/2026-11-29-overthinking.md",
         {"outcome": OUTCOME, "compress": {"preset": "compress@1"}},
+        seeds=range(1000, 2000),
     ),
     "exploratory": Table(
         "Rules on a policy that overthinks",
@@ -273,6 +277,10 @@ OVERTHINKING_TABLES = {
             },
             "dler per problem": {**OUTCOME, "target": {"form": "limit"}, "advantage": {"scale": "none"}},
             "gdpo": {
+                "strategy": {"name": "laser", "target": 39},
+                "advantage": {"decouple": True, "whiten": "batch"},
+            },
+            "gdpo of a penalty": {
                 "strategy": {"name": "arora_zanette", "alpha": 1.0},
                 "advantage": {"decouple": True, "whiten": "batch"},
             },
@@ -293,6 +301,7 @@ LONG_OVERTHINKING_TABLE = Table(
     "The preset against outcome-only, four times as long",
     "declared in experiments/2026-11-30-overthinking-long.md",
     OVERTHINKING_TABLES["confirmatory"].cells,
+    seeds=range(2000, 3000),
 )
 CURRICULUM_TABLES = {
     "sampling": Table(

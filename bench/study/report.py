@@ -77,10 +77,11 @@ def last(row: Row, metric: str, bin_name: str = "all") -> float:
 
 
 def of_table(rows: Sequence[Row], table: Table, size: str) -> dict[str, BySeed]:
-    """Return the runs of each cell by seed, for the cells that have any."""
+    """Return the runs of each cell by seed, for the cells that have any; only seeds of the table."""
     by_key: dict[str, BySeed] = defaultdict(dict)
     for row in rows:
-        by_key[row["key"]][row["seed"]] = row
+        if row["seed"] in table.seeds:
+            by_key[row["key"]][row["seed"]] = row
     keys = {cell: key_of(settings_of(table, cell, size)) for cell in table.cells}
     return {cell: by_key[key] for cell, key in keys.items() if key in by_key}
 
@@ -275,7 +276,9 @@ def report(rows: Sequence[Row], name: str, size: str, pictures: Path | None) -> 
         for cell in other.cells
     }
     # Nothing of its own was run; the cells of the confirmatory part are in the exploratory table as well.
-    if name != "confirmatory" and all(key_of(settings_of(table, cell, size)) in others for cell in cells):
+    if not cells or (
+        name != "confirmatory" and all(key_of(settings_of(table, cell, size)) in others for cell in cells)
+    ):
         return "\n".join([*lines, "**Not run.**", ""])
     fewest = min(len(cells.get(cell, {})) for cell in table.cells)
     if fewest < SEEDS:

@@ -230,13 +230,15 @@ def test_the_pages_figures_are_those_of_the_kept_results(
     report = modules["report"]
     monkeypatch.setattr(report, "picture", lambda *_: None)
     page = (BENCH.parents[1] / "docs" / "study-tables.md").read_text()
-    kept = sorted(KEPT.glob("*.jsonl"))
+    kept: dict[str, list[Path]] = {}
+    for file in sorted(KEPT.glob("*.jsonl")):
+        kept.setdefault(json.loads(file.read_text().split("\n", 1)[0])["size"], []).append(file)
     assert kept
-    for file in kept:
-        rows = report.merged([file])
-        size = rows[0]["size"]
+    for size, files in kept.items():
+        rows = report.merged(files)
         text = "\n".join(report.report(rows, name, size, Path("pictures")) for name in modules["cells"].tables(size))
-        assert report.put_into(page, size, text) == page, f"run report.py {file.name} --into docs/study-tables.md"
+        names = " ".join(file.name for file in files)
+        assert report.put_into(page, size, text) == page, f"run report.py {names} --into docs/study-tables.md"
 
 
 def test_the_confirmatory_table_of_the_page_is_that_of_the_kept_results(modules: dict[str, ModuleType]) -> None:
