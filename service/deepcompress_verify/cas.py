@@ -21,6 +21,7 @@ import sympy
 from deepcompress_verify.cas_limits import cas_rejection_reason
 from deepcompress_verify.compare.forms import has_index, symbols
 from deepcompress_verify.compare.integer_functions import is_discrete, real_letters
+from deepcompress_verify.compare.points import COMPLEX_PARTS
 from deepcompress_verify.decide import OpenComparison, decide
 from deepcompress_verify.task import decode_task
 from deepcompress_verify.tree import Add, BigOp, Call, Const, Div, Mul, Neg, Node, Num, Pow, Sym, walk
@@ -40,7 +41,7 @@ _CONSTANTS: dict[str, Expr] = {
 _SAME_NAME = (
     "sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "acot", "asec", "acsc", "sinh", "cosh", "tanh",
     "coth", "sech", "csch", "asinh", "acosh", "atanh", "acoth", "asech", "acsch", "exp", "floor", "sign", "factorial",
-    "factorial2", "gamma", "zeta", "re", "im", "fibonacci", "gcd", "lcm",
+    "factorial2", "gamma", "zeta", "re", "im", "fibonacci",
 )  # fmt: skip
 _FUNCTIONS: dict[str, Callable[..., Expr]] = {
     **{name: getattr(sympy, name) for name in _SAME_NAME},
@@ -55,6 +56,19 @@ _FUNCTIONS: dict[str, Callable[..., Expr]] = {
     "mod": sympy.Mod,
     "root": lambda x, n: sympy.Pow(x, 1 / n),
 }
+"""The functions that sympy may evaluate, and why its values are those of the gold for real and integer letters.
+
+- Trigonometric, hyperbolic and inverse functions, exp, ln, gamma, zeta: the principal functions, of real letters.
+- root: the principal power. The exact tiers have refuted pairs that differ at negative numbers before.
+- abs, sign, min, max, floor, ceil, mod: sympy's are those of real numbers; a remainder has the sign of the divisor.
+- factorial, factorial2, binom, fibonacci: by their recurrences at integers, which the exact tiers have tried.
+- re, im, conj: of numbers. Their letters are complex, so a letter under them is refused, and z and w under abs.
+"""
+_DIVISORS: dict[str, tuple[Callable[..., Expr], Expr]] = {
+    "gcd": (sympy.igcd, sympy.Function("gcd", real=True)),
+    "lcm": (sympy.ilcm, sympy.Function("lcm", real=True)),
+}
+"""gcd and lcm of integers, and as unknown functions of letters: that of sympy is 1, as of polynomials."""
 _POINTS = (
     (sympy.Rational(7, 5), sympy.Rational(3, 11), sympy.Rational(19, 7)),
     (sympy.Rational(23, 9), sympy.Rational(17, 6), sympy.Rational(5, 13)),
@@ -182,6 +196,13 @@ def build_tree(node: Node, log_base: Expr = None) -> Expr:
             return sympy.log(build(arg)) / sympy.log(build(base))
         case Call("log", (arg,)) if log_base is not None:
             return sympy.log(build(arg)) / sympy.log(log_base)
+        case Call(name, args) if name in _DIVISORS:
+            values = sorted(map(build, args), key=sympy.default_sort_key)
+            return _DIVISORS[name][not all(value.is_Integer for value in values)](*values)
+        case Call(name) if name in COMPLEX_PARTS and symbols(node):
+            raise UnsupportedTreeError(name)  # of complex letters; those of sympy are real
+        case Call("abs") if any(letter.startswith(("z", "w")) for letter in symbols(node)):
+            raise UnsupportedTreeError("abs")
         case Call(name, args) if name in _FUNCTIONS:
             return _FUNCTIONS[name](*map(build, args))
         case BigOp(kind, body, var, low, high):

@@ -34,7 +34,7 @@ from deepcompress_verify.extract import boxes_of_gold
 from deepcompress_verify.other_readings import Side, other_readings
 from deepcompress_verify.reader import read
 from deepcompress_verify.remarks import MAX_CHARS as MAX_REMARK_CHARS
-from deepcompress_verify.remarks import Reduction, other_direction, other_subject, reductions
+from deepcompress_verify.remarks import Reduction, other_direction, other_subject, reductions, whole
 from deepcompress_verify.tree import Node, Text, Unreadable
 from deepcompress_verify.verdict import Status, Verdict, truncate_answer
 
@@ -232,7 +232,7 @@ def _same_without_remarks(gold: str, answer: str, oracle: Oracle | None) -> tupl
     readings, meant = reductions(answer), _reduced_gold(gold)
     if not readings and not meant:
         return None
-    pairs = product((*readings, Reduction(answer)), (*meant, Reduction(gold)))
+    pairs = product((*readings, whole(answer, readings)), (*meant, whole(gold, meant)))
     for reading, target in list(pairs)[:MAX_READING_PAIRS]:
         if (reading.answer == answer and target.answer == gold) or other_subject(reading, target):
             continue

@@ -12,7 +12,7 @@ Linear in the text. A reading has no verdict of its own: `decide` compares it wi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -118,6 +118,16 @@ def reductions(answer: str) -> list[Reduction]:
                 result[text] = Reduction(text, claims, approximations, current.subject | reduced.subject)
                 pending.append(result[text])
     return list(result.values())
+
+
+def whole(answer: str, readings: Sequence[Reduction]) -> Reduction:
+    """Return an answer as it is, with the subject that its readings leave out, or the words before its value."""
+    subject = max((reading.subject for reading in readings), key=len, default=frozenset[str]())
+    if not subject and len(answer) <= MAX_CHARS:
+        masked = mask(answer)
+        *_, head = [masked[: match.start()] for match in _COPULA.finditer(masked)] or [""]
+        subject = frozenset(_EXTREMES.get(w, w) for w in words_of(_COMMAND.sub(" ", head)) if _is_long(w)) - _GENERAL
+    return Reduction(answer, subject=subject)
 
 
 def other_subject(one: Reduction, two: Reduction) -> bool:
@@ -340,7 +350,7 @@ def _without_subject(answer: str, masked: str, last: re.Match[str]) -> Iterator[
         return  # "is not 5"
     if rest and any(word != rest[0] and word.endswith(rest[0]) for word in words_of(head)[-1:]):
         return  # "unbounded = bounded"
-    named = frozenset(words_of(_COMMAND.sub(" ", head))) - _GENERAL
+    named = frozenset(_EXTREMES.get(word, word) for word in words_of(_COMMAND.sub(" ", head))) - _GENERAL
     yield Reduction(part(answer, masked, last.end(), len(answer)), subject=named)
 
 
@@ -354,7 +364,7 @@ def _neutral_subject(head: str, copula: str) -> bool:
         return False
     if any(first in ("at", "up") and second in ("least", "most", "to") for first, second in pairwise(words)):
         return False
-    long_words = [word for word in words if len(word) > 2 and word not in FUNCTION_WORDS and word not in GREEK]
+    long_words = list(filter(_is_long, words))
     if copula in ("=", ":") and (len(long_words) < 2 or not _OPERATORS.isdisjoint(head)):
         return False
     if not long_words and not (copula in ("is", "equals", "must be") or (words and copula in _VERBS)):
@@ -363,6 +373,13 @@ def _neutral_subject(head: str, copula: str) -> bool:
     if other is None:
         return True
     return not any(map(str.isdigit, head)) and "=" not in head and ": " not in head and _embedded(head)
+
+
+def _is_long(word: str) -> bool:
+    return len(word) > 2 and (word not in FUNCTION_WORDS or word in _EXTREMES) and word not in GREEK
+
+
+_EXTREMES = {"max": "maximum", "min": "minimum"}
 
 
 _LABEL = re.compile(r"\([A-Za-z]\)")

@@ -34,6 +34,9 @@ EQUAL = [
     (r"\log 1000", "3"),
     (r"\log e", "1"),
     (r"\binom{10}{3}", "120"),
+    (r"\frac{x\gcd(a,b)}{\sqrt{2}}", r"\frac{\sqrt{2}x\gcd(b,a)}{2}"),
+    (r"\gcd(12,18)x", "6x"),
+    (r"\operatorname{lcm}(4,6)x", "12x"),
 ]
 
 DIFFERENT = [
@@ -45,6 +48,19 @@ DIFFERENT = [
     (r"\int_0^1 x^2 dx", r"\frac{1}{2}"),
     (r"\frac{1}{0}", r"\frac{2}{0}"),
     (r"\frac{1}{x-x}", r"\frac{1}{x-x}"),
+    # sympy's gcd of letters is that of polynomials, and its letters are real
+    (r"\gcd(a,b)", r"\gcd(a,-c)"),
+    (r"\gcd(a,b)", r"\gcd(a+b,c)"),
+    (r"\gcd(a,b)", "1"),
+    (r"\gcd(2a,2b)", "2"),
+    (r"\gcd(ab,ac)", "a"),
+    (r"\gcd(x,y)\sqrt{2}", r"\sqrt{2}"),
+    (r"\operatorname{lcm}(a,b)", "ab"),
+    (r"\operatorname{lcm}(a,b)", r"\operatorname{lcm}(a,c)"),
+    (r"\operatorname{Re}(f)", "f"),
+    (r"\overline{f+1}", "f+1"),
+    (r"\operatorname{Im}(f)", "0"),
+    (r"|z|^2", "z^2"),
 ]
 
 REFUSED = [

@@ -42,6 +42,7 @@ def correct(gold: str, answer: str) -> bool:
         *pairs("claims.txt"),
         *pairs("unseen.txt"),
         *pairs("rollouts.txt"),
+        *pairs("lost_signs.txt"),
     ],
 )
 def test_judgement(gold: str, answer: str, right: bool, symmetric: bool) -> None:

@@ -18,6 +18,7 @@ from deepcompress_verify.compare.fractional import compare_braces
 from deepcompress_verify.compare.integer_families import same_integer_family, same_renamed_family
 from deepcompress_verify.compare.integer_sets import compare_integers
 from deepcompress_verify.compare.items import COLLECTIONS, distinct, has_no_value, same_items
+from deepcompress_verify.compare.logic import compare_denials
 from deepcompress_verify.compare.ranges import narrows, other_declaration, stated_range
 from deepcompress_verify.compare.ratios_and_times import compare_numerals, compare_ratios
 from deepcompress_verify.compare.regions import is_region
@@ -484,7 +485,7 @@ _SCALAR = frozenset((Num, Const, Sym, Add, Neg, Mul, Div, Pow, Call, Apply, BigO
 
 Rule = Callable[[Node, Node, ComparisonContext], "bool | NotApplicable | None"]
 _RULES: tuple[Rule, ...] = (
-    compare_integers, _families, _qualified, _choices, _plus_minus, _texts, _omissions, compare_piecewise,
-    compare_braces, compare_regions, compare_relations, evaluate_matrices, compare_collections, compare_ratios,
-    compare_numerals,
+    compare_denials, compare_integers, _families, _qualified, _choices, _plus_minus, _texts, _omissions,
+    compare_piecewise, compare_braces, compare_regions, compare_relations, evaluate_matrices, compare_collections,
+    compare_ratios, compare_numerals,
 )  # fmt: skip

@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from typing import TypeAlias
 
+from deepcompress_verify.compare.context import NOT_APPLICABLE, ComparisonContext, NotApplicable
 from deepcompress_verify.reader.tokens import ReadError, Token, clean, tokenize
+from deepcompress_verify.tree import Node
 
 Formula: TypeAlias = "str | tuple[Formula, ...]"
 """A letter, or a connective with its formulas: ("if", "p", ("not", "q"))."""
@@ -29,6 +31,15 @@ _LEVELS: tuple[dict[str, str], ...] = (
 )
 """Connectives by their signs, from those that bind least."""
 _NOT = frozenset(("neg", "lnot"))
+_SIGNS_OF_DENIAL = frozenset(f"\\{name}" for name in _NOT)
+
+
+def compare_denials(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable:
+    """Refuse a denied statement, \\neg x = 3, that is not the same tree; formulas of logic are compared as texts."""
+    if _SIGNS_OF_DENIAL.isdisjoint(context.facts(gold).names | context.facts(answer).names):
+        return NOT_APPLICABLE
+    context.record("relation", "a sign of denial on one side, or in other places")
+    return False
 
 
 def propositional(text: str) -> Formula | None:

@@ -12,8 +12,9 @@ from hashlib import blake2b
 from flint import acb, fmpq
 
 from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
+from deepcompress_verify.compare.forms import has_constant, symbols
 from deepcompress_verify.compare.interval_arithmetic import Env, Evaluator, ValueTooLargeError, precision
-from deepcompress_verify.tree import Node
+from deepcompress_verify.tree import Call, Node, Sym, walk
 
 BITS = 256
 MAX_BITS = 24_576
@@ -83,10 +84,27 @@ def at_real_points(
     return _conclude(agreed, min(enough, 4) - 1, context)
 
 
-def at_complex_points(a: Node, b: Node, names: list[str], log_base: str, context: ComparisonContext) -> bool | None:
-    """Compare two functions of complex letters (z, w) and their conjugates, polynomials in both parts."""
+COMPLEX_PARTS = frozenset(("re", "im", "conj", "arg"))
+"""Functions of complex numbers; of a real number they have no use."""
+
+
+def complex_letters(a: Node, b: Node) -> frozenset[str]:
+    """Return the letters that are complex: z, w, and the f of Re(f). In Re(a + bi) the letters are real."""
+    found: set[str] = set()
+    for part in (*walk(a), *walk(b)):
+        if isinstance(part, Call) and part.name in COMPLEX_PARTS and not has_constant(part, "i"):
+            found |= symbols(part)
+        elif isinstance(part, Sym) and part.name.partition("_")[0] in ("z", "w"):
+            found.add(part.name)
+    return frozenset(found)
+
+
+def at_complex_points(
+    a: Node, b: Node, names: list[str], letters: frozenset[str], log_base: str, context: ComparisonContext
+) -> bool | None:
+    """Compare two functions of complex letters and their conjugates, polynomials in both parts."""
     agreed = agreeing_points(
-        _complex_points(names, context.seed),
+        _complex_points(names, letters, context.seed),
         lambda point: compare_at(a, b, point, log_base, context, False),
         context,
         domain_counts=False,
@@ -125,8 +143,8 @@ def _real_points(names: list[str], seed: bytes, count: int) -> Iterator[Env]:
         yield point
 
 
-def _complex_points(names: list[str], seed: bytes) -> Iterator[Env]:
-    """Yield four points at which z and w are complex, and other letters real."""
+def _complex_points(names: list[str], letters: frozenset[str], seed: bytes) -> Iterator[Env]:
+    """Yield four points at which some letters are complex, and the others real."""
     for index in range(4):
         point: Env = {}
         for name in names:
@@ -134,7 +152,7 @@ def _complex_points(names: list[str], seed: bytes) -> Iterator[Env]:
             digest = int.from_bytes(blake2b(key, key=seed[:32], digest_size=8).digest(), "big")
             real, imaginary = fmpq((digest >> 32) + 1, 1 << 30), fmpq(digest % (1 << 32) + 1, 1 << 30)
             sign = -1 if index % 2 else 1
-            point[name] = acb(real * sign, imaginary) if name.partition("_")[0] in ("z", "w") else real * sign  # type: ignore[assignment]
+            point[name] = acb(real * sign, imaginary) if name in letters else real * sign  # type: ignore[assignment]
         yield point
 
 

@@ -458,9 +458,28 @@ def solved_by(equation: Rel, expression: Node, context: ComparisonContext) -> bo
     return equal(substitute(equation.terms[0], solution), substitute(equation.terms[1], solution), context)
 
 
+_CONGRUENT = frozenset(("=", "==", "~"))
+"""Relations that a modulus makes a congruence."""
+_INCONGRUENT = frozenset(("!=", "not==", "not~"))
+
+
+def is_congruence(relation: Rel) -> bool:
+    """Return True for x = 3 (mod 7) and for 3 (mod 7), False for x != 3 (mod 7) and for x < 3 (mod 7)."""
+    return relation.modulus is not None and _CONGRUENT.issuperset(relation.ops)
+
+
 def same_congruence(a: Rel, b: Rel, context: ComparisonContext) -> bool | None:
-    """Compare congruences x = 3 (mod 7): equal moduli, the same name, residues that differ by a multiple."""
+    """Compare congruences x = 3 (mod 7): equal moduli, the same name, residues that differ by a multiple.
+
+    Both state a congruence, or both deny one. A chain of three members or more is compared as it is.
+    """
     if a.modulus is None or b.modulus is None:
+        return False
+    denied = [bool(r.ops) and _INCONGRUENT.issuperset(r.ops) for r in (a, b)]
+    if max(len(a.ops), len(b.ops)) > 1 or not all(is_congruence(r) or d for r, d in zip((a, b), denied, strict=True)):
+        return canon(a) == canon(b)
+    if denied[0] != denied[1]:
+        context.record("relation", "one denies what the other states")
         return False
     try:
         m, n = rational(a.modulus, context), rational(b.modulus, context)

@@ -34,11 +34,13 @@ from deepcompress_verify.compare.integer_functions import (
 from deepcompress_verify.compare.interval_arithmetic import Env
 from deepcompress_verify.compare.pieces import MAX_VARIABLES, Cells, positive_letters
 from deepcompress_verify.compare.points import (
+    COMPLEX_PARTS,
     OnlyAnswerUndefinedError,
     agreeing_points,
     at_complex_points,
     at_real_points,
     compare_at,
+    complex_letters,
 )
 from deepcompress_verify.compare.polynomials import equal_fractions, standard_form
 from deepcompress_verify.compare.residues import Residues
@@ -132,7 +134,7 @@ def _functions(
     if is_discrete(a) or is_discrete(b):
         return _of_integers(a, b, log_base, context)
     if real_only and (any(map(_of_complex_numbers, (a, b))) or _of_moduli(a, b, names)):
-        return at_complex_points(a, b, names, log_base, context)
+        return at_complex_points(a, b, names, complex_letters(a, b), log_base, context)
     if real_only and (breaks(a) or breaks(b)):
         first, second = _standard_arguments(a, context), _standard_arguments(b, context)
         if (first, second) != (a, b):
@@ -232,7 +234,7 @@ def _in_cells(a: Node, b: Node, names: list[str], log_base: str, context: Compar
 
 
 def _of_complex_numbers(node: Node) -> bool:
-    return any(isinstance(p, Call) and p.name in ("re", "im", "conj", "arg") and symbols(p) for p in walk(node))
+    return any(isinstance(p, Call) and p.name in COMPLEX_PARTS and symbols(p) for p in walk(node))
 
 
 def _of_moduli(a: Node, b: Node, names: list[str]) -> bool:

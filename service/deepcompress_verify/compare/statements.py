@@ -18,6 +18,7 @@ from deepcompress_verify.compare.relations import (
     argument_is_taken,
     difference_of_sides,
     has_unknowns,
+    is_congruence,
     is_symbolic_term,
     read_chain,
     rename_arguments,
@@ -55,7 +56,7 @@ _DENYING = frozenset(
 )
 _LETTERS = frozenset("ABCDEFGHIJ")
 
-_SYMMETRIC = frozenset(("=", "==", "~", "<=>", "sim", "perp", "parallel", "not==", "not~", "notparallel", "notsim"))
+_SYMMETRIC = frozenset("= == ~ <=> sim perp parallel not== not~ not<=> notparallel notsim notperp".split())
 """Relations that mean the same from right to left; an arrow does not."""
 _REVERSED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "!=": "!="}
 
@@ -324,14 +325,16 @@ def _is_function(names: tuple[Node, ...]) -> bool:
 
 def _compare_congruence_class(relation: Rel, value: Node | None, context: ComparisonContext) -> bool | None:
     """Compare x = 7k + 3 with a congruence; None if the two have other forms."""
-    if relation.modulus is not None and isinstance(value, (Set, List)):
+    if not is_congruence(relation):
+        return None
+    if isinstance(value, (Set, List)):
         members = class_members(value)
         if members is None:
             return None
         step, first = members
         given = Rel((*relation.terms[:-1], Num(first)), relation.ops, Num(step))
         return same_congruence(relation, given, context)
-    if relation.modulus is None or value is None or isinstance(value, (*COLLECTIONS, Rel, Text)):
+    if value is None or isinstance(value, (*COLLECTIONS, Rel, Text)):
         return None
     matches = satisfies_congruence(relation, value, context)
     if matches is not None:
@@ -376,6 +379,9 @@ def _relation_and_value(
 ) -> bool | None:
     """Compare a relation with a value, through the value of the relation. A gold x + y = 7 is a line, not 7."""
     if relation.modulus is not None:
+        if not is_congruence(relation) or len(relation.ops) > 1:
+            context.record("relation", "no congruence with one residue, and a value")
+            return False
         matches = _compare_congruence_class(relation, other, context)
         if matches is not None:
             return matches

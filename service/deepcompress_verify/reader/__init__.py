@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from deepcompress_verify.reader.cases import may_hold_cases, split_cases
 from deepcompress_verify.reader.dates import join_dates, may_hold_date, numeric_date
 from deepcompress_verify.reader.grammar import parse
@@ -13,6 +11,7 @@ from deepcompress_verify.reader.spellings import join_spellings, may_hold_spelli
 from deepcompress_verify.reader.statements import phrase
 from deepcompress_verify.reader.stream import Options
 from deepcompress_verify.reader.tokens import ReadError, Token, clean, tokenize
+from deepcompress_verify.reader.word_runs import words_and_formulas
 from deepcompress_verify.tree import (
     LEAVES,
     MAX_CHARS,
@@ -39,10 +38,6 @@ from deepcompress_verify.tree import (
 
 __all__ = ["read"]
 
-_WITHOUT_MEANING = frozenset(
-    (",", ".", ";", ":", "?", "'", '"', "(", ")", "[", "]", "{", "}", "\\{", "\\}", "-", "`", "*")
-)
-"""Marks between words that carry no meaning of their own; a minus before a number is kept."""
 MAX_BRACES = 16
 _ORDERS = [words.split() for words in ("respectively", "in that order", "in this order", "in order")]
 _LAST_OF_ORDERS = frozenset(("respectively", "order"))
@@ -160,11 +155,5 @@ def _words(tokens: list[Token]) -> Node | None:
     """Return a text that is not mathematics but contains words, as Text, or as the number that it spells."""
     if not any(len(t.value) >= 2 and t.kind in "tw" and t.value.isalpha() for t in tokens):
         return None
-    words: list[str] = []
-    for token, following in pairwise(tokens):
-        if token.kind in "nwtcr" or (token.kind == "o" and token.value not in _WITHOUT_MEANING):
-            words.append(token.value.lower())
-        elif token.value == "-" and token.space and following.kind == "n":
-            words.append("minus")
-    result = phrase(words)
+    result = phrase(words_and_formulas(tokens))
     return Text("all real numbers") if isinstance(result, Const) else result

@@ -55,9 +55,12 @@ def gathered(items: list[Node], word: str) -> Node:
         # x ≠ 0, 1 excludes both
         return List((first, *(Rel((first.terms[0], i), ("!=",)) for i in items[1:])), "and")
     if isinstance(last, Rel) and last.modulus is not None and isinstance(items[0], Rel) and items[0].ops == ("==",):
-        if any(isinstance(i, Rel) and i.modulus not in (None, last.modulus) for i in items):
-            return List(tuple(items), "or" if word == "or" else "and" if word == "and" else "")
         head = items[0].terms[0]
+        given = [i for i in items if isinstance(i, Rel)]
+        if any(
+            i.modulus not in (None, last.modulus) or (i.ops and (i.ops, i.terms[0]) != (("==",), head)) for i in given
+        ):
+            return List(tuple(items), "or" if word == "or" else "and" if word == "and" else "")
         residues = [i.terms[-1] if isinstance(i, Rel) else i for i in items]
         items = [Rel((head, residue), ("==",), last.modulus) for residue in residues]
     if word == "and" and len(items) <= 3 and all(isinstance(i, Quantity) for i in items):

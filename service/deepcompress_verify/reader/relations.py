@@ -147,9 +147,9 @@ def relation(s: Stream) -> Node:
 
 
 def _divides(divisor: Node, number: Node, op: str) -> Rel:
-    """Return a | b as a relation; 3 | n as the congruence n = 0 (mod 3)."""
-    if op == "divides" and isinstance(divisor, Num):
-        return Rel((number, Num(0)), ("==",), divisor)
+    """Return a | b as a relation; 3 | n as the congruence n = 0 (mod 3), and its denial as the denied one."""
+    if isinstance(divisor, Num):
+        return Rel((number, Num(0)), ("==" if op == "divides" else "not==",), divisor)
     return Rel((divisor, number), (op,))
 
 

@@ -11,7 +11,8 @@ from deepcompress_verify.reader.names import apply
 from deepcompress_verify.reader.numerals import make_rational, number
 from deepcompress_verify.reader.relations import ratio, relation
 from deepcompress_verify.reader.stream import Stream
-from deepcompress_verify.reader.tokens import ReadError, Token
+from deepcompress_verify.reader.tokens import END, ReadError, Token
+from deepcompress_verify.reader.word_runs import LETTER_A, is_formula_letter, is_prime, is_sign
 from deepcompress_verify.reader.words import (
     ARTICLES,
     CONST_WORDS,
@@ -148,10 +149,16 @@ def _text_statement(s: Stream) -> Node:
         if token.kind == "n" and words and words[-1] == "is" and MEASURES.issuperset(words[:-1]):
             return Rel((Text(" ".join(words[:-1])), relation(s)), ("=",))
         if (token.kind in "tw" and lower not in JOINERS) or (token.kind == "n" and words):
-            words.append(lower)
+            latex = bool(words) and s.tokens[s.position - 1].kind == "t"
+            words.append(LETTER_A if is_formula_letter(token, s.peek(1), latex) else lower)
         elif token.kind == "o" and token.value in ("-", "'", '"', "."):
-            if token.value == "-" and token.space and s.peek(1).kind == "n" and words:
+            before, after = s.tokens[s.position - 1] if s.position else END, s.peek(1)
+            if token.value == "-" and is_sign(before, token, after):
+                if after.kind != "n" or not words:
+                    raise ReadError("words", " ".join(words))
                 words.append("minus")
+            if token.value == "'" and is_prime(before, token, after):
+                raise ReadError("words", " ".join(words))
         elif words and token.kind == "o" and token.value in ("(", "_") and (end := _end_of_name(s)):
             inside = s.tokens[s.position + 1 : end - 1] if token.value == "(" else s.tokens[s.position + 1 : end]
             words.extend(t.value for t in inside if t.value not in ("{", "}"))

@@ -115,6 +115,7 @@ _QUOTES = ("**", "`", '"', "*", "'")
 _NEGATED = {
     "=": "!=", "in": "notin", "<": ">=", ">": "<=", "<=": ">", ">=": "<", "subset": "notsubset", "==": "not==",
     "~": "not~", "parallel": "notparallel", "=>": "not=>", "sim": "notsim",
+    "perp": "notperp", "propto": "notpropto", "<=>": "not<=>", "to": "notto",
 }  # fmt: skip
 """The relation after \\not."""
 DROPPED = frozenset(
