@@ -433,7 +433,6 @@ def _split_by_group(
 
 def _why(group: Group, zero: Why | None, reason: Why | None, beta: float | None, has_target: bool) -> Why:
     """Return the first reason that holds why a group has no length reward."""
-    lengths = {n for n, correct in zip(group.tokens or (), group.correct, strict=False) if correct}
     if zero is not None:
         return zero
     if group.trainable and not any(group.trainable):
@@ -444,7 +443,7 @@ def _why(group: Group, zero: Why | None, reason: Why | None, beta: float | None,
         return reason
     if has_target:
         return "within-target"
-    if len(lengths) == 1:
+    if len({n for n, correct in zip(group.tokens or (), group.correct, strict=False) if correct}) == 1:
         return "equal-lengths"
     if all(group.correct):
         return "all-correct"

@@ -12,6 +12,10 @@ from dataclasses import dataclass, fields
 from itertools import chain, compress
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from .batch import Bools, Floats, ratio
 from .types import Group, ShapedGroup
 
 LEAST = 1e-9
@@ -108,38 +112,72 @@ def signal_sums(
     """Return the sums of these groups. `without`: the same groups shaped with a length weight of 0, if the answer
     has advantages.
     """
-    sums = SignalSums()
-    products: dict[str, tuple[list[float], list[float]]] = {"mixed": ([], []), "all": ([], []), "none": ([], [])}
+    rows: list[Any] = []
     for index, (group, one) in enumerate(zip(groups, shaped, strict=True)):
         base = None if without is None or one.advantages is None else without[index].advantages
-        columns: Any = (group.correct, group.tokens, one.rewards, one.components["length"], one.advantages, base)
+        row: Any = (group.correct, group.tokens, one.rewards, one.components["length"], one.advantages, base)
         if group.trainable and not all(group.trainable):
             if not any(group.trainable):
                 continue
-            columns = [column and tuple(compress(column, group.trainable)) for column in columns]
-        correct, tokens, rewards, length, advantages, base = columns
-        if base is None:
-            advantages, length = _grpo(rewards, length)
-        else:
-            length = [a - b for a, b in zip(advantages, base, strict=True)]
-        passes = sum(correct)
-        parts, squares = products["all" if passes == len(correct) else "mixed" if passes else "none"]
-        parts += [x * a for x, a in zip(length, advantages, strict=True)]
-        squares += [a * a for a in advantages]
-        sums.groups += 1
-        sums.effective_groups += max(advantages) > LEAST or min(advantages) < -LEAST
-        sums.correct += passes
-        sums.pushed_down += sum([a < -LEAST for a in compress(advantages, correct)])
-        if tokens is None:
-            sums.without_tokens += 1
-        else:
-            _add_lengths(sums, tokens, correct, advantages)
-    sums.part_mixed, sums.whole_mixed = map(math.fsum, products["mixed"])
-    sums.part_all, sums.whole_all = map(math.fsum, products["all"])
-    # All at once: a sum of the three sums may differ in its last bit.
-    sums.part = math.fsum(chain.from_iterable(parts for parts, _ in products.values()))
-    sums.whole = math.fsum(chain.from_iterable(squares for _, squares in products.values()))
+            row = [column and tuple(compress(column, group.trainable)) for column in row]
+        rows.append(row)
+    sums = SignalSums(groups=len(rows))
+    if not rows:
+        return sums
+    batch = _Rollouts([len(row[0]) for row in rows])
+    correct = batch.flat([row[0] for row in rows], np.bool_)
+    advantages, length = _grpo(batch, *(batch.flat([row[at] for row in rows], np.float64) for at in (2, 3)))
+    given = [row[5] is not None for row in rows]
+    if any(given):
+        own = batch.spread(given)
+        whole, plain = (
+            batch.flat([row[at] if has else row[2] for row, has in zip(rows, given, strict=True)], np.float64)
+            for at in (4, 5)
+        )
+        advantages, length = np.where(own, whole, advantages), np.where(own, whole - plain, length)
+    passes = np.add.reduceat(correct, batch.starts, dtype=np.int64)
+    all_correct, mixed = batch.spread(passes == batch.sizes), batch.spread((passes > 0) & (passes < batch.sizes))
+    parts, squares = length * advantages, advantages * advantages
+    # Exact sums, each rounded once: a sum of sums may differ in its last bit.
+    sums.part, sums.whole = math.fsum(parts.tolist()), math.fsum(squares.tolist())
+    sums.part_mixed, sums.whole_mixed = math.fsum(parts[mixed].tolist()), math.fsum(squares[mixed].tolist())
+    sums.part_all, sums.whole_all = math.fsum(parts[all_correct].tolist()), math.fsum(squares[all_correct].tolist())
+    sums.effective_groups = int(np.logical_or.reduceat(np.abs(advantages) > LEAST, batch.starts).sum())
+    sums.correct = int(passes.sum())
+    sums.pushed_down = int((correct & (advantages < -LEAST)).sum())
+    measured = [row[1] is not None for row in rows]
+    sums.without_tokens = len(rows) - sum(measured)
+    if all(measured):
+        _add_lengths(sums, batch, [row[1] for row in rows], correct, advantages)
+    elif any(measured):
+        own = batch.spread(measured)
+        some = [row for row in rows if row[1] is not None]
+        batch = _Rollouts([len(row[0]) for row in some])
+        _add_lengths(sums, batch, [row[1] for row in some], correct[own], advantages[own])
     return sums
+
+
+class _Rollouts:
+    """The rollouts of several groups, one after the other in flat arrays. `sizes` has those of each group."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.sizes = np.array(sizes)
+        ends = np.cumsum(self.sizes)
+        self.starts = ends - self.sizes
+        self._bounds = list(zip(self.starts.tolist(), ends.tolist(), strict=True))
+
+    def flat(self, rows: Sequence[Sequence[float]], dtype: type[np.generic]) -> NDArray[Any]:
+        """Return the values of all groups in one array."""
+        return np.fromiter(chain.from_iterable(rows), dtype, self._bounds[-1][1])
+
+    def spread(self, values: Sequence[bool] | NDArray[Any]) -> NDArray[Any]:
+        """Return the value of its group for each rollout."""
+        return np.repeat(values, self.sizes)
+
+    def sums(self, values: Floats) -> Floats:
+        """Return the sum of each group, exact and rounded once."""
+        listed = values.tolist()
+        return np.array([math.fsum(listed[start:end]) for start, end in self._bounds])
 
 
 def signal(groups: Sequence[Group], shaped: Sequence[ShapedGroup], without: Sequence[ShapedGroup] | None) -> Signal:
@@ -147,41 +185,36 @@ def signal(groups: Sequence[Group], shaped: Sequence[ShapedGroup], without: Sequ
     return signal_sums(groups, shaped, without).figures()
 
 
-def _grpo(rewards: Sequence[float], length: Sequence[float]) -> tuple[list[float], list[float]]:
+def _grpo(batch: _Rollouts, rewards: Floats, length: Floats) -> tuple[Floats, Floats]:
     """Return GRPO's advantages of the rewards, and the part that the length component makes of them."""
-    n = len(rewards)
-    if n < 2:
-        return [0.0] * n, [0.0] * n
-    mean, mean_length = math.fsum(rewards) / n, math.fsum(length) / n
-    above = [r - mean for r in rewards]
-    scale = math.sqrt(math.fsum([d**2 for d in above]) / (n - 1)) + 1e-6
-    return [d / scale for d in above], [(x - mean_length) / scale for x in length]
+    above = rewards - batch.spread(batch.sums(rewards) / batch.sizes)
+    variance = batch.sums(np.float_power(above, 2.0)) / np.maximum(batch.sizes - 1, 1)
+    scale = batch.spread(np.sqrt(variance) + 1e-6)
+    alone = batch.spread(batch.sizes == 1)
+    own = length - batch.spread(batch.sums(length) / batch.sizes)
+    return np.where(alone, 0.0, above / scale), np.where(alone, 0.0, own / scale)
 
 
 def _add_lengths(
-    sums: SignalSums, tokens: Sequence[int], correct: Sequence[bool], advantages: Sequence[float]
+    sums: SignalSums, batch: _Rollouts, rows: Sequence[Sequence[int]], correct: Bools, advantages: Floats
 ) -> None:
-    """Add the lengths of one group: their correlation with correctness, their sum, and the drift."""
-    size, total, passes = len(tokens), sum(tokens), sum(correct)
-    mean, ratio = total / size, passes / size
-    longer = [n - mean for n in tokens]
+    """Add the lengths of groups, `rows`: their correlation with correctness, their sum, and the drift."""
+    tokens = batch.flat(rows, np.int64)
+    totals = np.add.reduceat(tokens, batch.starts)
+    ratios = np.add.reduceat(correct, batch.starts, dtype=np.int64) / batch.sizes
+    means = totals / batch.sizes
+    longer, better = tokens - batch.spread(means), correct - batch.spread(ratios)
     # One after another: the order of the additions has a part in the last bits.
-    covariance, length_squares, correct_squares = sums.covariance, sums.length_squares, sums.correct_squares
-    for above, right in zip(longer, correct, strict=True):
-        better = right - ratio
-        covariance += above * better
-        length_squares += above**2
-        correct_squares += better**2
-    sums.covariance, sums.length_squares, sums.correct_squares = covariance, length_squares, correct_squares
-    if passes < HARD_RATIO * size:
-        sums.hard_tokens += total
-        sums.hard_rollouts += size
-    else:
-        sums.easy_tokens += total
-        sums.easy_rollouts += size
-    if total:
-        sums.drift += math.fsum([a * above / mean for a, above in zip(advantages, longer, strict=True)])
-        sums.drift_rollouts += size
+    products = np.stack((longer * better, np.float_power(longer, 2.0), np.float_power(better, 2.0)))
+    sums.covariance, sums.length_squares, sums.correct_squares = (
+        np.add.accumulate(products, 1)[:, -1] + 0.0
+    ).tolist()
+    hard = ratios < HARD_RATIO
+    sums.hard_tokens, sums.hard_rollouts = int(totals[hard].sum()), int(batch.sizes[hard].sum())
+    sums.easy_tokens, sums.easy_rollouts = int(totals[~hard].sum()), int(batch.sizes[~hard].sum())
+    drifts = batch.sums(ratio(advantages * longer, batch.spread(means)))
+    sums.drift = float(np.add.accumulate(drifts)[-1] + 0.0)
+    sums.drift_rollouts = int(batch.sizes[totals > 0].sum())
 
 
 def signal_warnings(

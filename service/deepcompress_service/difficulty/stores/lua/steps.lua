@@ -1,8 +1,12 @@
 -- Opening and closing steps (engine.py). After apply_groups.lua.
 
+-- A thread of Redis frees what UNLINK removes. To wake it takes longer than to free a step of fewer groups at once.
+local FREED_AT_ONCE = 1000
+
 local function forget_records(prefix, step)
   local n = integer(step)
-  call('UNLINK', prefix .. 'g:' .. n, prefix .. 'u:' .. n, prefix .. 'n:' .. n, prefix .. 'o:' .. n, prefix .. 'r:' .. n)
+  local remove = call('HLEN', prefix .. 'u:' .. n) < FREED_AT_ONCE and 'DEL' or 'UNLINK'
+  call(remove, prefix .. 'g:' .. n, prefix .. 'u:' .. n, prefix .. 'n:' .. n, prefix .. 'o:' .. n, prefix .. 'r:' .. n)
   call('ZREM', prefix .. 'w', n)
   call('ZREM', prefix .. 's', n)
 end
