@@ -5,8 +5,8 @@ local FREED_AT_ONCE = 1000
 
 local function forget_records(prefix, step)
   local n = integer(step)
-  local remove = call('HLEN', prefix .. 'u:' .. n) < FREED_AT_ONCE and 'DEL' or 'UNLINK'
-  call(remove, prefix .. 'g:' .. n, prefix .. 'u:' .. n, prefix .. 'n:' .. n, prefix .. 'o:' .. n, prefix .. 'r:' .. n)
+  local keys = {prefix .. 'g:' .. n, prefix .. 'u:' .. n, prefix .. 'n:' .. n, prefix .. 'o:' .. n, prefix .. 'r:' .. n}
+  if call('HLEN', keys[2]) < FREED_AT_ONCE then call('DEL', unpack(keys)) else call('UNLINK', unpack(keys)) end
   call('ZREM', prefix .. 'w', n)
   call('ZREM', prefix .. 's', n)
 end
