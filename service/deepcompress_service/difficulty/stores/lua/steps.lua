@@ -1,12 +1,13 @@
 -- Opening and closing steps (engine.py). After apply_groups.lua.
 
--- A thread of Redis frees what UNLINK removes. To wake it takes longer than to free a step of fewer groups at once.
+-- A thread of Redis frees what UNLINK removes. To wake it takes longer than to free a step of fewer fields at once.
 local FREED_AT_ONCE = 1000
 
 local function forget_records(prefix, step)
   local n = integer(step)
   local keys = {prefix .. 'g:' .. n, prefix .. 'u:' .. n, prefix .. 'n:' .. n, prefix .. 'o:' .. n, prefix .. 'r:' .. n}
-  if call('HLEN', keys[2]) < FREED_AT_ONCE then call('DEL', unpack(keys)) else call('UNLINK', unpack(keys)) end
+  local fields = call('HLEN', keys[1]) + call('HLEN', keys[2]) + call('HLEN', keys[4])
+  if fields < FREED_AT_ONCE then call('DEL', unpack(keys)) else call('UNLINK', unpack(keys)) end
   call('ZREM', prefix .. 'w', n)
   call('ZREM', prefix .. 's', n)
 end
