@@ -85,9 +85,16 @@ class Table:
     common: dict[str, Any] = field(default_factory=dict)
     also: tuple[tuple[str, str], ...] = ()
     """More pairs to compare: (cell, against)."""
-    seeds: range = range(1000)
-    """The seeds that count: those of a confirmatory table are never those of another, so that no rule is judged by
-    the runs that chose it."""
+    first_seed: int = 0
+    """Confirmatory tables have seeds of their own, so that no rule is judged by the runs that chose it."""
+    seeds: int = SEEDS
+    """Declared number of seeds."""
+    curves: tuple[tuple[str, ...], ...] = ()
+    """Cells of one rule by ascending weight: a line in the picture."""
+
+    def counts(self, seed: int) -> bool:
+        """Return True for a seed of this table, not of another."""
+        return self.first_seed <= seed < self.first_seed + 1000
 
 
 def _rewards(mode: str, ema: float, *, bonus: bool = True) -> dict[str, dict[str, Any]]:
@@ -110,7 +117,7 @@ def tables(size: str) -> dict[str, Table]:
     mixed = {"length_term": "advantage", "filter_metric": "acc"}
     bonus = size != "long"
     pairs = tuple(("deepcompress", against) for against in ("penalty", *(["bonus"] if bonus else [])))
-    if size == "overthinking":
+    if size in ("overthinking", "overthinking-short"):
         return OVERTHINKING_TABLES
     if size == "overthinking-long":
         return {"confirmatory": LONG_OVERTHINKING_TABLE}
@@ -259,7 +266,8 @@ OVERTHINKING_TABLES = {
         "The preset against outcome-only",
         "declared in experiments/2026-11-29-overthinking.md",
         {"outcome": OUTCOME, "compress": {"preset": "compress@1"}},
-        seeds=range(1000, 2000),
+        first_seed=1000,
+        seeds=20,
     ),
     "exploratory": Table(
         "Rules on a policy that overthinks",
@@ -295,13 +303,18 @@ OVERTHINKING_TABLES = {
                 for weight in (0.5, 1.0, 2.0, 5.0)
             },
         },
+        curves=(
+            (*(f"compress, weight {weight}" for weight in (0.5, 1.0, 2.0)), "compress", "compress, weight 5.0"),
+            ("ddca", "ddca 1.0"),
+        ),
     ),
 }
 LONG_OVERTHINKING_TABLE = Table(
     "The preset against outcome-only, four times as long",
     "declared in experiments/2026-11-30-overthinking-long.md",
     OVERTHINKING_TABLES["confirmatory"].cells,
-    seeds=range(2000, 3000),
+    first_seed=2000,
+    seeds=10,
 )
 CURRICULUM_TABLES = {
     "sampling": Table(
@@ -363,6 +376,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "overthinking": _OVERTHINKING,
     # The same, four times as long: seven minutes.
     "overthinking-long": {**_OVERTHINKING, "steps": 800, "decay_steps": 800},
+    # Ten minutes for all cells once: a test that everything runs; its numbers decide nothing.
+    "overthinking-short": {**_OVERTHINKING, "steps": 30, "decay_steps": 30, "eval_problems": 96, "eval_every": 30},
     # 2 to 6 million parameters, up to 24 operations; `run.py` makes the start checkpoint first.
     "gpu": {
         "steps": 400,

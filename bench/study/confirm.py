@@ -56,7 +56,7 @@ def pairs_of(rows: Sequence[Row]) -> list[Pair]:
     table = tables(size)["confirmatory"]
     outcome, preset = (key_of(settings_of(table, cell, size)) for cell in table.cells)
     by = {(row["key"], row["seed"]): row for row in rows}
-    seeds = sorted({seed for _, seed in by if seed in table.seeds})
+    seeds = sorted({seed for _, seed in by if table.counts(seed)})
     return [
         Pair(seed, by[outcome, seed], by[preset, seed])
         for seed in seeds

@@ -80,7 +80,7 @@ def of_table(rows: Sequence[Row], table: Table, size: str) -> dict[str, BySeed]:
     """Return the runs of each cell by seed, for the cells that have any; only seeds of the table."""
     by_key: dict[str, BySeed] = defaultdict(dict)
     for row in rows:
-        if row["seed"] in table.seeds:
+        if table.counts(row["seed"]):
             by_key[row["key"]][row["seed"]] = row
     keys = {cell: key_of(settings_of(table, cell, size)) for cell in table.cells}
     return {cell: by_key[key] for cell, key in keys.items() if key in by_key}
@@ -203,6 +203,12 @@ def picture(cells: dict[str, BySeed], table: Table, file: Path) -> None:
             axis.plot(steps, [mean(values) for values in zip(*curves, strict=True)], color=colour)
             low, high = ([pick(v) for v in zip(*curves, strict=True)] for pick in (min, max))
             axis.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
+    for line in table.curves:
+        places = [
+            [mean([scale * last(row, metric) for row in cells[cell].values()]) for cell in line if cell in cells]
+            for metric, scale in (("tokens", 1), ("sampled", 100))
+        ]
+        axes[0].plot(*places, color="grey", linewidth=1, zorder=0)
     axes[0].set(xlabel="tokens, held out", ylabel="sampled accuracy, held out, %", title="at the end")
     for axis, title in zip(axes[1:], titles.values(), strict=True):
         axis.set(xlabel="step", title=title)
@@ -281,8 +287,8 @@ def report(rows: Sequence[Row], name: str, size: str, pictures: Path | None) -> 
     ):
         return "\n".join([*lines, "**Not run.**", ""])
     fewest = min(len(cells.get(cell, {})) for cell in table.cells)
-    if fewest < SEEDS:
-        lines += [f"**Incomplete: some cells have {fewest} of the {SEEDS} seeds declared.**", ""]
+    if fewest < table.seeds:
+        lines += [f"**Incomplete: some cells have {fewest} of the {table.seeds} seeds declared.**", ""]
     lines += [*results_of(cells, table), "", *bins_of(cells, table), "", *mechanism_of(cells), ""]
     if pictures is not None:
         file = pictures / f"study-{size}-{name}.png"

@@ -1,7 +1,9 @@
 """Run tables of the study: every cell with every seed, resumable, results as JSONL.
 
     python bench/study/run.py official reward-filter --size main --seeds 5 --workers 2
-    python bench/study/run.py confirmatory --size overthinking --first-seed 1000 --seeds 20 --workers 2
+    python bench/study/run.py confirmatory --size overthinking --workers 2                  20 seeds, an hour
+    python bench/study/run.py all --size overthinking overthinking-long --workers 2        the second edition whole
+    python bench/study/run.py all --size overthinking-short --seeds 1 --workers 2          ten minutes
     python bench/study/run.py all --size gpu --seeds 5 --workers 10
     python bench/study/report.py OUT/SIZE/runs.jsonl                  the tables and pictures of docs/study-tables.md
 
@@ -133,13 +135,24 @@ def rounded(value: Any) -> Any:
 
 
 def plan(
-    chosen: dict[str, Table], size: str, seeds: int, cells: set[str] | None = None, first_seed: int = 0
+    chosen: dict[str, Table],
+    size: str,
+    seeds: int | None = None,
+    cells: set[str] | None = None,
+    first_seed: int | None = None,
 ) -> list[Job]:
-    """Every different run once, seed by seed; `cells` are the only ones, by CELL or TABLE/CELL."""
+    """Every different run once, seed by seed; `cells` are the only ones, by CELL or TABLE/CELL.
+
+    Without `seeds` and `first_seed`: those that each table declares.
+    """
     jobs: list[Job] = []
     planned: set[tuple[str, int]] = set()
-    for seed in range(first_seed, first_seed + seeds):
+    numbers = {name: table.seeds if seeds is None else seeds for name, table in chosen.items()}
+    for number in range(max(numbers.values())):
         for name, table in chosen.items():
+            if number >= numbers[name]:
+                continue
+            seed = number + (table.first_seed if first_seed is None else first_seed)
             for cell in table.cells:
                 settings = settings_of(table, cell, size)
                 if (key_of(settings), seed) in planned or (
@@ -165,7 +178,7 @@ def gpu_start(out: Path) -> str:
 
 
 def overthinking_start(out: Path) -> str:
-    folder = out.parent / "overthinking" / "start"  # of both lengths
+    folder = out.parent / "overthinking" / "start"  # of all lengths
     if not (folder / "model.safetensors").exists():
         command = [sys.executable, "-m", "deepcompress_trainer.sft", "--device", "cpu", "overthinking", str(folder)]
         subprocess.run(command, check=True)
@@ -175,9 +188,11 @@ def overthinking_start(out: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="+", help="tables of cells.py, or all")
-    parser.add_argument("--size", choices=list(SIZES), default="main")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument(
+        "--size", choices=list(SIZES), nargs="+", default=["main"], help="several run one after another"
+    )
+    parser.add_argument("--seeds", type=int, help="else the number that each table declares")
+    parser.add_argument("--first-seed", type=int, help="else the one that each table declares")
     parser.add_argument("--until", type=datetime.fromisoformat, help="begin no seed after this time (ISO 8601)")
     parser.add_argument("--cells", help="only these, CELL or TABLE/CELL, separated by semicolons")
     parser.add_argument("--workers", type=int, default=1, help="trainings side by side")
@@ -185,29 +200,33 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("study"))
     parser.add_argument("--service-url", help="else a service of the study's own is started")
     asked = parser.parse_args()
-    known = tables(asked.size)
-    chosen = known if asked.tables == ["all"] else {name: known[name] for name in asked.tables}
-    out = asked.out / asked.size
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
-        except BlockingIOError:
-            parser.error(f"another study is running in {out}: both would train the same runs")
-        study(asked, chosen, out)
+    for size in asked.size:
+        known = tables(size)
+        if unknown := set(asked.tables) - {"all", *known}:
+            parser.error(f"size {size} has no table {', '.join(sorted(unknown))}: choose from {', '.join(known)}")
+        chosen = known if asked.tables == ["all"] else {name: known[name] for name in asked.tables}
+        out = asked.out / size
+        out.mkdir(parents=True, exist_ok=True)
+        with (out / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
+            except BlockingIOError:
+                parser.error(f"another study is running in {out}: both would train the same runs")
+            study(asked, size, chosen, out)
 
 
-def study(asked: argparse.Namespace, chosen: dict[str, Table], out: Path) -> None:
+def study(asked: argparse.Namespace, size: str, chosen: dict[str, Table], out: Path) -> None:
     """Execute every run that has no row yet."""
-    starts = {"gpu": gpu_start, "overthinking": overthinking_start, "overthinking-long": overthinking_start}
-    extra: dict[str, Any] = {"model": starts[asked.size](out)} if asked.size in starts else {}
+    extra: dict[str, Any] = {}
+    if size == "gpu":
+        extra["model"] = gpu_start(out)
+    elif size.startswith("overthinking"):
+        extra["model"] = overthinking_start(out)
     if asked.eval_every:
         extra["eval_every"] = asked.eval_every
     results = out / "runs.jsonl"
     finished = {(row["key"], row["seed"]) for row in read_rows(results)}
-    jobs = plan(
-        chosen, asked.size, asked.seeds, set(asked.cells.split(";")) if asked.cells else None, asked.first_seed
-    )
+    jobs = plan(chosen, size, asked.seeds, set(asked.cells.split(";")) if asked.cells else None, asked.first_seed)
     wanted = [job for job in jobs if (key_of(job[2]), job[1]) not in finished]
     print(f"{len(jobs)} runs, {len(wanted)} of them to do", flush=True)
 
@@ -216,7 +235,7 @@ def study(asked: argparse.Namespace, chosen: dict[str, Table], out: Path) -> Non
         with ProcessPoolExecutor(
             asked.workers, mp_context=get_context("spawn"), initializer=end_with_parent, initargs=(signal.SIGTERM,)
         ) as pool:
-            running = {pool.submit(run_in_time, out, asked.size, job, extra, url, asked.until): job for job in wanted}
+            running = {pool.submit(run_in_time, out, size, job, extra, url, asked.until): job for job in wanted}
             for future in as_completed(running):
                 if future.exception():
                     label, seed, _ = running[future]  # the others go on; the same command goes on with this one

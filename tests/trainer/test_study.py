@@ -78,6 +78,17 @@ def test_the_same_settings_run_once_and_seed_by_seed(modules: dict[str, ModuleTy
     assert [label for label, _, _ in some] == ["official / outcome", "reward-filter / bonus"]
 
 
+def test_each_table_has_the_seeds_that_it_declares(modules: dict[str, ModuleType]) -> None:
+    cells, run = modules["cells"], modules["run"]
+    jobs = run.plan(cells.tables("overthinking"), "overthinking")
+    confirmatory = [seed for label, seed, _ in jobs if label.startswith("confirmatory")]
+    exploratory = [seed for label, seed, _ in jobs if label.startswith("exploratory")]
+    assert confirmatory == [seed for seed in range(1000, 1020) for _ in range(2)]
+    assert exploratory == [seed for seed in range(5) for _ in cells.tables("overthinking")["exploratory"].cells]
+    for table in cells.tables("overthinking").values():
+        assert all(cell in table.cells for line in table.curves for cell in line)
+
+
 def test_seeds_begin_where_asked_and_none_after_the_time(modules: dict[str, ModuleType], tmp_path: Path) -> None:
     cells, run = modules["cells"], modules["run"]
     table = {"confirmatory": cells.tables("overthinking")["confirmatory"]}
