@@ -74,6 +74,12 @@ _ROUGHLY = re.compile(
     r"(?P<value>-?\d+\.\d+(?:\s*\\?%)?)(?![\d\s]*(?:\\times|\\cdot|×|\^|[eE]\d))(?!\$?\s+[a-z]+s\b)"
 )
 """An approximation after a box."""
+_HALF = re.compile(r"(?:[ap]\.?\s?m(?![a-z])|noon|midnight|morning|evening)", re.IGNORECASE)
+_HALF_OF_DAY = re.compile(
+    r"[\s,]*(?:[ap]\.?\s?m(?![a-zA-Z])|(?:o['’]clock\s+)?in\s+the\s+(?:(?P<am>morning)|afternoon|evening)\b)",
+    re.IGNORECASE,
+)
+"""A half of the day after a box: `\\boxed{3:15}` am."""
 _NAMED_VALUE = re.compile(r"\s*\\?[A-Za-z]+(?:_(?:\w|\{\w+\}))?\s*=(?!=)")
 _SMALL_NAME = re.compile(r"\s*[a-z]\s*=(?!=)")
 _HEAD = re.compile(r"(?:^|[\s$(\[{,;:])([a-z]|\(\s*[xyz](?:\s*,\s*[xyz]){1,2}\s*\))\s*=$")
@@ -170,6 +176,8 @@ def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: in
         counted = rest.lstrip(" ").startswith(_NUMBERED) and "=" not in answer and all(map(_NAMED_VALUE.match, golds))
         if counted and (noun := _NUMBER_OF.match(_sentence(after))) is not None:
             return f"{answer} \\text{{ {noun['noun']}}}"
+        if any(map(_HALF.search, golds)) and (half := _half_of_day(answer, after)):
+            return f"{answer} \\text{{ {half}}}"
         if "or" in rest[:12] and (second := _SECOND.match(_closed(after))) is not None:
             return _both(answer, second)
     elif not last.endswith(_AFTER_DIRECTION):
@@ -182,12 +190,21 @@ def restated(answer: str, golds: tuple[str, ...], text: str, begin: int, end: in
     unit = _unit(words) if (marked or stated & UNITS.keys()) and not own else ""
     if marked:
         unit = unit.partition(" per ")[0].partition("/")[0]  # $40: 40 dollars per month
-    direction = _direction(words, before) if stated & DIRECTIONS and not own & DIRECTIONS else ""
+    direction = _direction(words, before, bool(own)) if stated & DIRECTIONS and not own & DIRECTIONS else ""
     beside = " ".join(filter(None, (unit, direction)))
     return f"{answer} \\text{{ {beside}}}" if beside else None
 
 
+def _half_of_day(answer: str, after: str) -> str:
+    """Return "am" or "pm" if it follows the box of a time without it, otherwise an empty text."""
+    match = None if _HALF.search(answer) is not None else _HALF_OF_DAY.match(_DRESS.sub(" ", after))
+    if match is None:
+        return ""
+    return "am" if match["am"] or match.group().strip(" ,")[0] in "aA" else "pm"
+
+
 _CASES = ("if", "when", "for")
+_COMPASS = {"N": "north", "S": "south", "E": "east", "W": "west"}
 _NUMBERED = ("sol", "roo", "zer", "val", "ans", "rea", "dis", "dif", "com", "int", "pos", "neg", "suc")
 
 
@@ -269,10 +286,12 @@ def _unit(words: str) -> str:
     return match.group().strip()
 
 
-def _direction(words: str, before: str) -> str:
+def _direction(words: str, before: str, has_unit: bool) -> str:
     """Return the first direction among the words after a box, or that of "a loss of" before it."""
-    for word in words.lower().split()[:5]:
-        if word in DIRECTIONS:
-            return word
+    for index, word in enumerate(words.split()[:5]):
+        if word.lower() in DIRECTIONS:
+            return word.lower()
+        if (index or has_unit) and word in _COMPASS:
+            return _COMPASS[word]  # 5 km S; 5 N is a force
     match = _DIRECTED_BEFORE.search(_DRESS.sub(" ", before))
     return match[1].lower() if match is not None and match[1].lower() in DIRECTIONS else ""

@@ -29,12 +29,15 @@ from deepcompress_verify.compare.forms import Facts, canon, facts
 from deepcompress_verify.compare.judgement import judge
 from deepcompress_verify.compare.logic import propositional
 from deepcompress_verify.compare.rounding import MANY_DIGITS
+from deepcompress_verify.compare.statements_in_words import same_in_words
 from deepcompress_verify.compare.unit_text import UnitText, has_no_unit, split_unit
 from deepcompress_verify.extract import boxes_of_gold
 from deepcompress_verify.other_readings import Side, other_readings
 from deepcompress_verify.reader import read
+from deepcompress_verify.reader.literals import same_string
 from deepcompress_verify.remarks import MAX_CHARS as MAX_REMARK_CHARS
-from deepcompress_verify.remarks import Reduction, other_direction, other_subject, reductions, whole
+from deepcompress_verify.remarks import Reduction, reductions, whole
+from deepcompress_verify.subjects import other_direction, other_subject
 from deepcompress_verify.tree import Node, Text, Unreadable
 from deepcompress_verify.verdict import Status, Verdict, truncate_answer
 
@@ -234,9 +237,11 @@ def _same_without_remarks(gold: str, answer: str, oracle: Oracle | None) -> tupl
         return None
     pairs = product((*readings, whole(answer, readings)), (*meant, whole(gold, meant)))
     for reading, target in list(pairs)[:MAX_READING_PAIRS]:
-        if (reading.answer == answer and target.answer == gold) or other_subject(reading, target):
+        if reading.answer == answer and target.answer == gold:
             continue
-        if other_direction(reading, target.answer):
+        if other_subject(reading.subject, target.subject, target.answer):
+            continue
+        if other_direction(reading.subject, target.answer):
             continue
         verdict = _any_gold((target.answer,), reading.answer, oracle)
         choice = None
@@ -375,6 +380,9 @@ def _rationals(gold: Rational, value: Rational) -> Outcome:
 def _trees(gold: ParsedGold, answer: str, plain: str, tree: Node, oracle: Oracle | None) -> Verdict | OpenComparison:
     seed = blake2b("\0".join(sorted((gold.stripped, plain))).encode("utf-8", "replace"), digest_size=32).digest()
     assert not isinstance(gold.tree, Unreadable)
+    if (same := same_string(gold.text, gold.tree, answer)) is not None:
+        said = "the same string" if same else "another string"
+        return Verdict(same, "correct" if same else "wrong", truncate_answer(answer), "text", said)
     result, context = _judge(gold.tree, tree, seed, oracle, gold)
     if not result:
         sides = Side(gold.text, gold.tree, context.facts(gold.tree)), Side(answer, tree, context.facts(tree))
@@ -387,7 +395,7 @@ def _trees(gold: ParsedGold, answer: str, plain: str, tree: Node, oracle: Oracle
     if not result and (meant := propositional(gold.text)) is not None and meant == propositional(answer):
         return Verdict(True, "correct", truncate_answer(answer), "text", "the same formula of logic")
     if not result:
-        reason = same_date_or_formula(gold.text, gold.tree, answer)
+        reason = same_date_or_formula(gold.text, gold.tree, answer) or same_in_words(gold.text, answer)
         if reason is not None:
             return Verdict(True, "correct", truncate_answer(answer), "text", reason)
     if result and (meant := propositional(gold.text)) is not None and propositional(answer) not in (None, meant):

@@ -19,7 +19,7 @@ _SENTENCES = re.compile(r"[.!?。](?=\s|$)|\n")
 _CLAUSES = re.compile(r"(?:[,;:…]|\.{2,}|\s[-–—])\s+")
 _MATH = re.compile(r"\$[^$]{1,64}\$|\\\([^()]{1,64}\\\)")
 _OPENER = re.compile(
-    r"(?:(?P<retracts>wait|no|nope|actually|sorry|oops|correction|edit|update|rather|(?P<contrasts>but|however)|hmm+"
+    r"(?:(?P<retracts>wait|no|nope|actually|sorry|oops|correction|edit|update|errat(?:um|a)|corrigendum|rather|(?P<contrasts>but|however)|hmm+"
     r"|hold on|re(?:checking|computing|calculating|counting)|(?:scratch|strike) that"
     r"|on (?:reflection|second thought)|let me correct (?:that|this|it|myself))"
     r"|so|thus|therefore|hence|then|and"
@@ -33,8 +33,8 @@ _SUBJECT = re.compile(
     r"|(?P<pronoun>it|that|this|which|there))"
     r"(?:['’]s| (?:is|was|are|equals|becomes|turns out to be|must be|would be|will be"
     r"|(?P<should>should (?:actually |really )?(?:be|have been))))(?: actually| really)?:? "
-    r"|(?P<own>i (?:meant|mean|should have (?:said|written))|make (?:that|it)"
-    r"|(?:a|for a) total of|we have|(?:i|we) (?:now )?(?:get|obtain)) ",
+    r"|(?P<own>(?:this |it )?should (?:be|read|say|have been)|i (?:meant|mean|should have (?:said|written))"
+    r"|make (?:that|it)|(?:a|for a) total of|we have|(?:i|we) (?:now )?(?:get|obtain)) ",
     re.IGNORECASE,
 )
 _TAIL = re.compile(
@@ -62,7 +62,9 @@ _WITHDRAWN = re.compile(
 )
 _WORDS = (
     "nswer", "rong", "orrect", "ait", "ctually", "orry", "ops", "meant", "Rather", "rather", "istake", "No", "no,",
-    "But", "but", "mm", "that", "right", "should", "rror", " I ", "dit:", "owever", " true ", " actual ", "eflection",
+    "But", "but", "mm", "that", "right", "should", "rror", " I ", "dit:", "DIT:", "PDATE:", "rrat", "RRAT",
+    "orrigendum", "owever", " true ",
+    " actual ", "eflection",
     "thought", "old on", "echeck", "ecomput", "ecalculat", "ecount", "gnore", "isregard", "####",
     " total", " in all", "pdate:", "altogether",
 )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from deepcompress_verify.reader.words import SCALES, is_counted_noun, known_unit, spelled_number
+from deepcompress_verify.reader.words import PARTS_OF_ONE, SCALES, is_counted_noun, known_unit, spelled_number
 
 _SPELLED_COUNT = re.compile(r"[A-Za-z]+(?:[ -][A-Za-z]+){1,7}")
 _NO_NOUNS = frozenset("of and or hundred thousand million billion".split())
@@ -42,7 +42,7 @@ def spelled_count(masked: str) -> str | None:
     words = match[0].lower().replace("-", " ").split() if match is not None else []
     for size in range(min(len(words) - 1, _MAX_NUMBER_WORDS), 0, -1):
         number, noun = spelled_number(words[:size]), words[size:]
-        if number is None or number[1] != 1 or noun[0] in _NO_NOUNS:
+        if number is None or number[1] != 1 or noun[0] in _NO_NOUNS or noun[0] in PARTS_OF_ONE:
             continue
         known = known_unit(noun[0]) is not None or noun[0] in SCALES
         return (

@@ -56,9 +56,14 @@ def other_readings(gold: Side, answer: Side, gold_has_decimals: bool) -> list[tu
 
 def _with_plain_units(gold: Side, answer: Side) -> list[tuple[Node, Node]]:
     """Return the pair with the side without a unit parsed again, letters read as units: 12 m."""
-    if (Quantity in gold.facts.kinds) == (Quantity in answer.facts.kinds):
+    if Quantity not in gold.facts.kinds and Quantity not in answer.facts.kinds:
         return []
-    bare = answer if Quantity in gold.facts.kinds else gold
+    if (Quantity in gold.facts.kinds) == (Quantity in answer.facts.kinds):
+        bare = answer if len(answer.facts.names) > len(gold.facts.names) else gold  # v = 5 m/s, t = 2 s
+        if len(gold.facts.names) == len(answer.facts.names):
+            return []
+    else:
+        bare = answer if Quantity in gold.facts.kinds else gold
     if not bare.facts.names:
         return []
     reread = read(bare.text, plain_units=True)

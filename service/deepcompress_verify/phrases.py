@@ -28,7 +28,8 @@ _LINE_MARKERS = ("answer is", "answer:", "option is", "choice is", "答案")
 _CORRECT = frozenset("correct right best final".split())
 _DENYING = frozenset(
     "not no never wrong incorrect false isn't wasn't cannot can't another other one possible first initial previous "
-    "earlier different alternative if unless suppose supposing assume assuming 不是 错误".split()
+    "earlier different alternative if unless suppose supposing assume assuming whether doubt doubts doubted "
+    "unclear unknown unlikely impossible deny denies denied refute refutes 不是 错误".split()
 )
 """Words before a marker after which it states no answer: "a wrong answer is 5"."""
 _SUPPOSING = frozenset(("if", "suppose", "supposing", "assume", "assuming", "were", "had"))
@@ -37,7 +38,7 @@ _HEDGED_LINE = re.compile(r"\b(?:could|might|may)\s+be\b|\bneither\b|\bnone\s+of
 """Words of a last line that states no answer."""
 _MAX_MARKERS = 16
 """Markers tried from the end of the text."""
-_RETRACTIONS = frozenset("wait actually sorry correction oops nope".split())
+_RETRACTIONS = frozenset("wait actually sorry correction oops nope edit update erratum errata corrigendum".split())
 """Words that, at the beginning of a sentence after the statement, withdraw it."""
 _ALTERNATIVES = frozenset(
     "no hmm but however alternatively or instead unless mistake perhaps maybe otherwise".split()
@@ -162,7 +163,7 @@ def _states(before: str, marker: str) -> bool:
     """Return True if a marker after the words `before` states the answer."""
     for mark in ("\n", ". ", "; ", "。"):
         before = before.rpartition(mark)[2]
-    words = before.replace("*", " ").replace(",", " , ").split()
+    words = before.replace("*", " ").replace("doubt,", " ").replace(",", " , ").split()
     last = words[-4:]
     if not _DENYING.isdisjoint(last) or ("would" in marker and not _SUPPOSING.isdisjoint(words)):
         return False
@@ -225,7 +226,7 @@ def _withdraws(rest: str) -> bool:
         words = sentence.replace(",", " ").replace("*", " ").split()
         if not words:
             continue
-        first = words[0].lower()
+        first = words[0].lower().rstrip(":")
         if first in _RETRACTIONS or (first in _ALTERNATIVES and any(map(_is_value, words[1:]))):
             return True
     return False

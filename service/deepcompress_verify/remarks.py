@@ -29,15 +29,12 @@ from deepcompress_verify.named_values import (
 )
 from deepcompress_verify.reader.words import DENIALS as NO_UNITS
 from deepcompress_verify.reader.words import (
-    DIRECTIONS,
-    FUNCTION_WORDS,
-    GREEK,
     NOT_UNITS,
-    SAME_DIRECTIONS,
     is_counted_noun,
     known_unit,
     spelled_number,
 )
+from deepcompress_verify.subjects import GENERAL, Subject, is_long, named_by
 
 MAX_CHARS = 1_000
 """Longer answers are not searched for remarks."""
@@ -98,8 +95,8 @@ class Reduction:
     """Further statements of the value, each of which must be correct as well."""
     approximations: tuple[str, ...] = ()
     """Decimals to which the value must round."""
-    subject: frozenset[str] = frozenset()
-    """The words of a removed subject that name what the value is of."""
+    subject: Subject = ()
+    """The words of a removed subject that name what the value is of, in their order."""
 
 
 def reductions(answer: str) -> list[Reduction]:
@@ -115,40 +112,19 @@ def reductions(answer: str) -> list[Reduction]:
             if text and text != answer and text not in result:
                 claims = current.claims + reduced.claims
                 approximations = current.approximations + reduced.approximations
-                result[text] = Reduction(text, claims, approximations, current.subject | reduced.subject)
+                result[text] = Reduction(text, claims, approximations, current.subject + reduced.subject)
                 pending.append(result[text])
     return list(result.values())
 
 
 def whole(answer: str, readings: Sequence[Reduction]) -> Reduction:
     """Return an answer as it is, with the subject that its readings leave out, or the words before its value."""
-    subject = max((reading.subject for reading in readings), key=len, default=frozenset[str]())
+    subject = max((reading.subject for reading in readings), key=len, default=())
     if not subject and len(answer) <= MAX_CHARS:
         masked = mask(answer)
         *_, head = [masked[: match.start()] for match in _COPULA.finditer(masked)] or [""]
-        subject = frozenset(_EXTREMES.get(w, w) for w in words_of(_COMMAND.sub(" ", head)) if _is_long(w)) - _GENERAL
+        subject = tuple(word for word in named_by(_COMMAND.sub(" ", head)) if is_long(word))
     return Reduction(answer, subject=subject)
-
-
-def other_subject(one: Reduction, two: Reduction) -> bool:
-    """Return True if two removed subjects name different things: the mean is 5, the median is 5."""
-    return bool(one.subject and two.subject) and not (one.subject <= two.subject or two.subject <= one.subject)
-
-
-def other_direction(reading: Reduction, gold: str) -> bool:
-    """Return True if a removed subject is another direction than that of the gold: the loss is 20%, 20% profit."""
-    stated = {SAME_DIRECTIONS.get(word, word) for word in reading.subject if word in DIRECTIONS}
-    if not stated:
-        return False
-    meant = {SAME_DIRECTIONS.get(word, word) for word in words_of(gold) if word in DIRECTIONS}
-    return bool(meant) and stated != meant
-
-
-_GENERAL = frozenset(
-    "the a an of is are it we get have answer answers value result solution final number total therefore so "
-    "thus hence correct right in to for that this our my".split()
-)
-"""Words of a subject that do not name what the value is of."""
 
 
 def _is_plain(answer: str) -> bool:
@@ -350,7 +326,7 @@ def _without_subject(answer: str, masked: str, last: re.Match[str]) -> Iterator[
         return  # "is not 5"
     if rest and any(word != rest[0] and word.endswith(rest[0]) for word in words_of(head)[-1:]):
         return  # "unbounded = bounded"
-    named = frozenset(_EXTREMES.get(word, word) for word in words_of(_COMMAND.sub(" ", head))) - _GENERAL
+    named = named_by(_COMMAND.sub(" ", head))
     yield Reduction(part(answer, masked, last.end(), len(answer)), subject=named)
 
 
@@ -358,13 +334,13 @@ def _neutral_subject(head: str, copula: str) -> bool:
     words = words_of(_COMMAND.sub(" ", head))
     if not _SUBJECT_DENIALS.isdisjoint(words) or len(words) > 24 or any(mark in head for mark in ",;?!<>≤≥≠"):
         return False
-    if len(_LABEL.findall(head)) > 1 or spelled_number([word for word in words if word not in _GENERAL]) is not None:
+    if len(_LABEL.findall(head)) > 1 or spelled_number([word for word in words if word not in GENERAL]) is not None:
         return False
     if "\\ne" in head or "\\not" in head or ". " in head or head.lstrip(" -+")[:1].isdigit() or "\\begin" in head:
         return False
     if any(first in ("at", "up") and second in ("least", "most", "to") for first, second in pairwise(words)):
         return False
-    long_words = list(filter(_is_long, words))
+    long_words = list(filter(is_long, words))
     if copula in ("=", ":") and (len(long_words) < 2 or not _OPERATORS.isdisjoint(head)):
         return False
     if not long_words and not (copula in ("is", "equals", "must be") or (words and copula in _VERBS)):
@@ -373,13 +349,6 @@ def _neutral_subject(head: str, copula: str) -> bool:
     if other is None:
         return True
     return not any(map(str.isdigit, head)) and "=" not in head and ": " not in head and _embedded(head)
-
-
-def _is_long(word: str) -> bool:
-    return len(word) > 2 and (word not in FUNCTION_WORDS or word in _EXTREMES) and word not in GREEK
-
-
-_EXTREMES = {"max": "maximum", "min": "minimum"}
 
 
 _LABEL = re.compile(r"\([A-Za-z]\)")
@@ -401,7 +370,7 @@ def _of_things(answer: str, masked: str) -> Iterator[Reduction]:
     if end := end_of_count(masked):
         yield Reduction(part(answer, masked, 0, end))
     if begin := begin_of_thing(masked):
-        named = frozenset(words_of(masked[:begin])) - _GENERAL
+        named = named_by(masked[:begin])
         yield Reduction(part(answer, masked, begin, len(answer)), subject=named)
     place = where_attained(masked)
     if place is not None and not hedged(masked[place[1] :]):
@@ -426,7 +395,7 @@ def _chinese_subject(_answer: str, masked: str) -> Iterator[Reduction]:
     """Remove what is asked for before its value: 最小值为7, 共7种."""
     found = None if masked.isascii() else chinese_subject(masked)
     if found is not None:
-        yield Reduction(masked[found[0] :], subject=frozenset(filter(None, (found[1],))))
+        yield Reduction(masked[found[0] :], subject=tuple(filter(None, (found[1],))))
 
 
 _POINT = re.compile(r"^\s*[ABD-Z](?:_\d|')?\s*((?:\\left\s*)?\([^()]+,[^()]+\))\s*\.?$")

@@ -193,6 +193,8 @@ def _draw(node: Node) -> Block:
             return _row([_parenthesized(left, _SUM), _text_block(f" {sign} "), _parenthesized(right, _PRODUCT)], _SUM)
         case BigOp(kind, body, var, low, high):
             return _big_operator(kind, body, var, low, high)
+        case Based(digits, base) if digits[1:2] in ("x", "b", "o"):
+            return _text_block(digits)
         case Based(digits, base):
             return _text_block(digits + str(base).translate(_SUBSCRIPT))
         case _:

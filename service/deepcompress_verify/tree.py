@@ -122,7 +122,7 @@ class BigOp:
 
 @dataclass(frozen=True, slots=True)
 class Based:
-    """A numeral with an explicit base: 204_5."""
+    """A numeral with an explicit base, 204_5. One with a prefix, 0x1F, keeps it in its digits."""
 
     digits: str
     base: int

@@ -75,6 +75,31 @@ def chemical(text: str) -> tuple[Side, ...] | None:
     return tuple(side for side in result if side is not None)
 
 
+def same_species(gold: tuple[Side, ...] | None, answer: tuple[Side, ...] | None) -> bool:
+    """Return True for the same formula or reaction. Its states may be left out, or added where there are none."""
+    if gold is None or answer is None or len(gold) != len(answer):
+        return False
+    return gold == answer or all(map(_same_side, gold, answer))
+
+
+def _same_side(gold: Side, answer: Side) -> bool:
+    """Return True if the species are the same, and no state of one side is missing or another beside those it has."""
+    one, two = ([_STATE.sub("", name) for name in side] for side in (gold, answer))
+    if sorted(one) != sorted(two):
+        return False
+    stated = [frozenset(name for name in side if _STATE.search(name)) for side in (gold, answer)]
+    if stated[0] and stated[1]:
+        return all(
+            name in other or _STATE.sub("", name) in other
+            for names, other in ((stated[0], answer), (stated[1], gold))
+            for name in names
+        )
+    return True
+
+
+_STATE = re.compile(r"\((?:aq|s|l|g)\)$")
+
+
 def _has_marks(text: str) -> bool:
     return any(char.isdigit() or char in "()[]^" for char in text)
 
@@ -91,7 +116,7 @@ def _side(text: str, several: bool) -> Side | None:
         charge = match["charge"] or ""
         charge = charge[::-1] if charge[:1] in ("+", "-") and len(charge) == 2 else charge
         count = match["count"] if match["count"] != "1" else ""
-        names.append(f"{count} {match['atoms']}^{charge}")
+        names.append(f"{count} {match['atoms']}^{charge}{match['state'] or ''}")
     return tuple(sorted(names))
 
 

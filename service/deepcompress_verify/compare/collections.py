@@ -1,5 +1,6 @@
 """Comparison of tuples, lists, sets, matrices and piecewise definitions."""
 
+# ruff: noqa: SIM905 (vocabularies read better as lines of words)
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -253,6 +254,8 @@ def _lists(gold: List | Set, answer: List | Set, context: ComparisonContext) -> 
         return False
     left, right = _expand_assignments(gold.items), _expand_assignments(answer.items)
     named = _named(left), _named(right)
+    if _is_sequence(left) or _is_sequence(right):
+        return in_order(left, right, context)
     if named in ((True, False), (False, True)) and not any(isinstance(i, Rel) for i in (right if named[0] else left)):
         several = named[0] and len({_head(i).partition("_")[0] for i in left}) > 1
         several = several or (named[0] and len({_words(i) for i in left}) > 1)
@@ -263,6 +266,20 @@ def _lists(gold: List | Set, answer: List | Set, context: ComparisonContext) -> 
     elif named == (True, True) and _numbered(left, right):
         left, right = tuple(map(_value_of, left)), tuple(map(_value_of, right))
     return same_items(list(left), list(right), context)
+
+
+def _is_sequence(items: tuple[Node, ...]) -> bool:
+    """Return True for truth values, and for words or names with a repeat: True, False; red, blue, red.
+
+    A set has no repeats, so each item answers a question of its own.
+    """
+    words = [item.words for item in items if isinstance(item, Text)]
+    if len(items) < 2 or not (words or all(isinstance(item, Sym) for item in items)):
+        return False
+    return len(set(items)) < len(items) or (len(words) == len(items) and _TRUTH_VALUES.issuperset(words))
+
+
+_TRUTH_VALUES = frozenset("true false yes no correct incorrect right wrong valid invalid".split())
 
 
 def _other_joiner(gold: List, answer: List) -> bool:

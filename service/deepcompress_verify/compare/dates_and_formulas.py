@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from deepcompress_verify.compare.chemistry import ELEMENTS, chemical
+from deepcompress_verify.compare.chemistry import ELEMENTS, chemical, same_species
 from deepcompress_verify.reader.dates import numeric_date
 from deepcompress_verify.tree import Based, Node
 
@@ -51,7 +51,7 @@ _ATOMS = re.compile(r"([A-Z][a-z]?)(?:_?\{?([0-9]+)\}?)?")
 def same_date_or_formula(gold: str, tree: Node, answer: str) -> str | None:
     """Return the reason why both texts have the same meaning, or None: "the same date", for example."""
     meant = chemical(gold)
-    if meant is not None and meant == chemical(answer):
+    if meant is not None and same_species(meant, chemical(answer)):
         return "the same chemical formula"
     if len(gold) > MAX_TEXT_CHARS or len(answer) > MAX_TEXT_CHARS:
         return None
@@ -61,7 +61,10 @@ def same_date_or_formula(gold: str, tree: Node, answer: str) -> str | None:
     if isinstance(tree, Based) and tree.base > 10:
         digits = stripped.replace("{", "").replace("}", "").upper()
         digits = digits.removeprefix("0X") if tree.base == 16 else digits
-        return f"the same numeral in the base of the gold, {tree.base}" if digits == tree.digits else None
+        own = tree.digits.removeprefix("0x")
+        if digits != own or (own != tree.digits and own.isdigit()):
+            return None  # 0x42 is not 42
+        return f"the same numeral in the base of the gold, {tree.base}"
     if numeric_date(stripped) is not None:
         return "the same date" if _date(stripped) == _date(_without_markup(gold)) is not None else None
     if not stripped or "\\" in stripped or not _SIGNS.isdisjoint(stripped):
@@ -75,7 +78,7 @@ def same_date_or_formula(gold: str, tree: Node, answer: str) -> str | None:
 def other_formula(gold: str, answer: str) -> bool:
     """Return True if both are chemical formulas or reactions, and different ones: Ca(OH)_2, CaOH_2."""
     meant = chemical(gold)
-    return meant is not None and (stated := chemical(answer)) is not None and stated != meant
+    return meant is not None and (stated := chemical(answer)) is not None and not same_species(meant, stated)
 
 
 def differs_in_case(gold: str, answer: str) -> bool:

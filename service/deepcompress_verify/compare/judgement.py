@@ -277,6 +277,9 @@ def _choices(gold: Node, answer: Node, context: ComparisonContext) -> bool | Not
 def _plus_minus(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
     if PlusMinus not in context.facts(gold).kinds and PlusMinus not in context.facts(answer).kinds:
         return NOT_APPLICABLE
+    if units.other_tolerance(gold, answer):
+        context.record("unit", "a tolerance in percent is relative")
+        return False
     if (root := root_of_square(gold, answer)) is not None:
         return context.judge(gold, root)
     excluded = tuple(_excluded(node) for node in (gold, answer))

@@ -3,7 +3,7 @@
 # ruff: noqa: SIM905 (vocabularies read better as lines of words)
 from __future__ import annotations
 
-from deepcompress_verify.reader.words import PHRASES
+from deepcompress_verify.reader.words import PHRASES, ordinal_word
 from deepcompress_verify.tree import (
     Add,
     Const,
@@ -54,6 +54,8 @@ def words_of(node: Node) -> str | None:
         return _INTEGERS[node.name]
     if isinstance(node, (Rel, Qualified, Set, SetBuilder)):
         return _integers(node)
+    if isinstance(node, Quantity) and node.unit == "ordinal" and isinstance(node.value, Num) and node.value.q == 1:
+        return ordinal_word(node.value.p)
     if isinstance(node, Quantity) and node.unit in ("?odd", "?even", "?prime") and isinstance(node.value, Sym):
         return node.unit[1:] if len(node.value.name) == 1 else None  # n odd
     if isinstance(node, Sym):
@@ -206,5 +208,6 @@ def _key(words: str) -> str:
     joined = ""
     for word in significant or split:
         # "1 23" is not "12 3"
+        word = "per" if word == "/" else word
         joined += f" {word}" if joined and joined[-1].isdigit() and word[0].isdigit() else word
-    return joined
+    return joined.lower().replace("anticlockwise", "counterclockwise")

@@ -10,7 +10,7 @@ from flint import fmpq
 
 from deepcompress_verify.compare.forms import has, has_constant
 from deepcompress_verify.reader.words import CONTRARY_NOUNS, NOUN_FILLERS, PREFIXED
-from deepcompress_verify.tree import Add, Call, Const, Div, Mul, Neg, Node, Num, Quantity, walk
+from deepcompress_verify.tree import Add, Call, Const, Div, Mul, Neg, Node, Num, PlusMinus, Quantity, walk
 
 _FACTORS: dict[str, tuple[str, fmpq]] = {
     "mm": ("length", fmpq(1, 1000)),
@@ -203,6 +203,25 @@ def pairs(gold: Node, answer: Node) -> list[tuple[Node, Node]] | None:
     if first[0] == second[0]:
         return [(g, a)]
     return [(Mul((g, _number(first[0]))), Mul((a, _number(second[0]))))]
+
+
+def other_tolerance(gold: Node, answer: Node) -> bool:
+    """Return True for 5 ± 20% against a side without percent: a tolerance in percent is a part of the value."""
+    return any(
+        not _has_percent(other)
+        and any(
+            isinstance(part, PlusMinus)
+            and part.left is not None
+            and _has_percent(part.right)
+            and not _has_percent(part.left)
+            for part in walk(node)
+        )
+        for node, other in ((gold, answer), (answer, gold))
+    )
+
+
+def _has_percent(node: Node) -> bool:
+    return any(isinstance(part, Quantity) and part.unit == "percent" for part in walk(node))
 
 
 def _is_below_one(node: Node) -> bool:

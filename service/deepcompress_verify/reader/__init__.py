@@ -5,6 +5,7 @@ from __future__ import annotations
 from deepcompress_verify.reader.cases import may_hold_cases, split_cases
 from deepcompress_verify.reader.dates import join_dates, may_hold_date, numeric_date
 from deepcompress_verify.reader.grammar import parse
+from deepcompress_verify.reader.literals import literal
 from deepcompress_verify.reader.numerals import Commas, join_numerals
 from deepcompress_verify.reader.parts import split_parts
 from deepcompress_verify.reader.spellings import join_spellings, may_hold_spelling, name_extremes
@@ -61,6 +62,8 @@ def read(text: str, commas: Commas = "group", plain_units: bool = False, product
         cleaned = clean(text)
         if (date := numeric_date(cleaned)) is not None:
             return Text(date)
+        if (data := literal(cleaned)) is not None:
+            return data
         latex = "\\" in cleaned
         tokens = tokenize(cleaned)
         if may_hold_date(cleaned):

@@ -7,6 +7,7 @@ tries the other meanings if the first one does not match.
 
 from __future__ import annotations
 
+import re
 from math import gcd
 from typing import Literal
 
@@ -15,6 +16,8 @@ from deepcompress_verify.tree import MAX_DIGITS, Based, Mul, Node, Num, Pow
 
 Commas = Literal["group", "all", "list", "decimal"]
 
+MAX_PREFIXED = 64
+"""Maximum characters of a numeral with a prefix, 0x1F."""
 _OPEN = frozenset(("(", "[", "\\{"))
 _CLOSE = frozenset((")", "]", "\\}"))
 _BEFORE_SIGN = frozenset(("(", "[", "\\{", "{", ",", ";", "|"))
@@ -111,6 +114,8 @@ def _dot(tokens: list[Token], i: int, out: list[Token]) -> int:
 def _numeral(tokens: list[Token], i: int, out: list[Token], commas: Commas, latex: bool) -> int:
     start = tokens[i]
     digits = start.value
+    if digits == "0" and (end := _prefixed(tokens, i, out)):
+        return end
     if digits == "0" and commas in ("group", "list") and _after_sign(out):
         commas = "decimal"  # -0,5: minus zero does not occur in lists
     i += 1
@@ -152,6 +157,29 @@ def _numeral(tokens: list[Token], i: int, out: list[Token], commas: Commas, late
         if (following.kind == "n" and not following.space) or _repetend(tokens, i + 1)[0]:
             return _fraction_part(tokens, i, digits, start.space, out)
     return _exponent(tokens, i, digits, start.space, out, latex)
+
+
+_BASES = {"x": 16, "o": 8, "b": 2}
+"""The base by the letter after a zero."""
+_BASED = re.compile(r"[xX][0-9A-Fa-f]+|[oO][0-7]+|[bB][01]+")
+
+
+def _prefixed(tokens: list[Token], i: int, out: list[Token]) -> int:
+    """Read 0x1F, 0b1010 and 0o17 as the value "x1F" of an n-token, and return the index after it; 0 for others.
+
+    The letter is in lower case, the digits in upper case. It stops at the first token that is no digit of the base.
+    """
+    digits = ""
+    j = i + 1
+    while tokens[j].kind in "nwt" and not tokens[j].space:
+        digits += tokens[j].value
+        if len(digits) > MAX_PREFIXED or (len(digits) > 1 and _BASED.fullmatch(digits) is None):
+            return 0
+        j += 1
+    if _BASED.fullmatch(digits) is None or tokens[j].value in (".", "^", "_"):
+        return 0
+    out.append(Token("n", digits[0].lower() + digits[1:].upper(), tokens[i].space))
+    return j
 
 
 def _points(tokens: list[Token], i: int, least: int) -> int:
@@ -286,6 +314,8 @@ def _exponent(tokens: list[Token], i: int, mantissa: str, space: bool, out: list
 
 def number(value: str) -> Node:
     """Return the tree of an n-token's value."""
+    if value[0] in _BASES:
+        return Based(f"0{value}", _BASES[value[0]])
     if "e" in value:
         mantissa, exponent = value.split("e")
         power = int(exponent)

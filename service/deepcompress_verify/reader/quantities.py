@@ -1,5 +1,6 @@
 """Units after a value, and mixed numbers: "5 cm^2", "60 miles per hour", "5 feet 6 inches", "24{chickens}"."""
 
+# ruff: noqa: SIM905 (vocabularies read better as lines of words)
 from __future__ import annotations
 
 from deepcompress_verify.reader.stream import Stream
@@ -53,6 +54,8 @@ _SHAPES = frozenset(("matrix", "matrices", "grid", "array", "board", "rectangle"
 _CURRENCIES = frozenset(("dollar", "cent", "euro", "gbp", "yen", "rupee", "yuan"))
 _SCALES_OF_MONEY = {"K": 1000, "k": 1000, "M": 10**6}
 _EACH = frozenset(("a", "an", "every", "each"))
+_AFTER_ORDINAL = frozenset("place position term day month year week row column floor grade century one".split())
+"""Nouns that may be left out after an ordinal: the 3rd place."""
 _TIMES = frozenset(("s", "min", "h", "day", "week", "month", "year"))
 """Rates: 8 pages a day, 18 dollars every day."""
 MAX_NOUNS = 3
@@ -82,6 +85,8 @@ def take_unit(s: Stream, node: Node, token: Token) -> Node | None:
     lower = word.lower()
     if lower in JOINERS or lower in QUALIFIERS or word in CONST_WORDS or lower == "to":
         return None
+    if token.kind == "w" and word in _PLAIN_SCALES and (scaled := _scaled(s, node, word)) is not None:
+        return scaled
     adjective = token.space and lower in CONTRARY_NOUNS and s.peek(1).kind == "w" and len(s.peek(1).value) > 1
     is_noun = is_word(word) and not (len(word) == 3 and s.is_op("^", 1))
     if token.kind == "w" and not (word in _MAY_BE_UNIT or lower in _MAY_BE_UNIT or is_noun or adjective):
@@ -128,6 +133,32 @@ def take_unit(s: Stream, node: Node, token: Token) -> Node | None:
     if isinstance(node, Quantity) and node.unit in _CURRENCIES and _scales_money(unit):
         raise ReadError("words", unit)  # "$5 m" may be a million
     return Quantity(node, unit)
+
+
+_PLAIN_SCALES = frozenset("kKM")
+
+
+def _scaled(s: Stream, node: Node, word: str) -> Node | None:
+    """Parse the plain letters of 2.2 k\\Omega and of $5k at the end of a value; None for a variable."""
+    if (
+        s.peek(1)[:2] == ("c", "Omega")
+        and word != "K"
+        and _at_break(s, 2)
+        and not s.is_op("^", 2)
+        and s.numeric(node)
+    ):
+        s.position += 2
+        return Quantity(node, f"{word}ohm")
+    if (
+        isinstance(node, Quantity)
+        and node.unit in _CURRENCIES
+        and not s.peek().space
+        and _at_break(s, 1)
+        and not s.is_op("^", 1)
+    ):
+        s.position += 1
+        return Quantity(Mul((node.value, Num(_SCALES_OF_MONEY[word]))), node.unit)
+    return None
 
 
 def _scales_money(*units: str) -> bool:
@@ -254,6 +285,8 @@ def _unit(s: Stream, one: bool = False) -> str | None:
                 parts.append(f"{operator}{token.value}ohm")
                 operator = ""
                 continue
+            if parts == ["ordinal"] and lower not in _AFTER_ORDINAL:
+                raise ReadError("words", token.value)  # the 3rd from the left is no number
             unit = None if lower == "in" and counted else known_unit(token.value)
             s.position += 1
             if lower == "light" and s.peek().value.lower() in ("year", "years"):

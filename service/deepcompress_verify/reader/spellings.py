@@ -16,7 +16,15 @@ def may_hold_spelling(text: str) -> bool:
         return True
     lower = text.lower()  # a chain of "in" takes a third of the time of a loop or a pattern
     words = "and" in lower or "out of" in lower or "minus" in lower or "negative" in lower
-    words = words or "rem" in lower or "base" in lower or "const" in lower or " in " in lower
+    words = (
+        words
+        or "noon" in lower
+        or "midnight" in lower
+        or "rem" in lower
+        or "base" in lower
+        or "const" in lower
+        or " in " in lower
+    )
     return words or "than" in lower or "least" in lower or "most" in lower
 
 
@@ -86,6 +94,10 @@ def join_spellings(tokens: list[Token]) -> list[Token]:
                 out.append(Token("t", half, True))  # 2:30 in the afternoon
                 i += 3
                 continue
+        if value in _TWELVE and [t.value for t in out] in (["12"], ["12", ":", "00"]):
+            out.append(Token("t", _TWELVE[value], True))  # 12:00 noon
+            i += 1
+            continue
         if i == 1 and token.kind in "tw" and len(out[0].value) == 1 and out[0].value.isalpha():
             sign, after = _comparison(tokens)
             if sign:
@@ -137,6 +149,7 @@ def _comparison(tokens: list[Token]) -> tuple[str, int]:
 
 
 _HALVES_OF_DAY = {"morning": "am", "afternoon": "pm", "evening": "pm"}
+_TWELVE = {"noon": "pm", "midnight": "am"}
 _COPULAS = frozenset(["is", "must", "can", "be", "should", "are", "strictly"])
 _COMPARISONS = (
     ("at least", ">="),

@@ -28,6 +28,8 @@ from deepcompress_verify.reader.words import (
     SUBJECTS,
     is_word,
     spelled_number,
+    spelled_time,
+    text_word,
 )
 from deepcompress_verify.tree import (
     MAX_DEPTH,
@@ -43,6 +45,7 @@ from deepcompress_verify.tree import (
     SetOp,
     Sym,
     Text,
+    Time,
     Tuple,
 )
 
@@ -150,7 +153,8 @@ def _text_statement(s: Stream) -> Node:
             return Rel((Text(" ".join(words[:-1])), relation(s)), ("=",))
         if (token.kind in "tw" and lower not in JOINERS) or (token.kind == "n" and words):
             latex = bool(words) and s.tokens[s.position - 1].kind == "t"
-            words.append(LETTER_A if is_formula_letter(token, s.peek(1), latex) else lower)
+            letter = is_formula_letter(token, s.peek(1), latex)
+            words.append(LETTER_A if letter else text_word(token.value, not words, s.peek(1).value))
         elif token.kind == "o" and token.value in ("-", "'", '"', "."):
             before, after = s.tokens[s.position - 1] if s.position else END, s.peek(1)
             if token.value == "-" and is_sign(before, token, after):
@@ -417,6 +421,8 @@ def phrase(words: list[str]) -> Node:
     number = spelled_number(words)
     if number is not None:
         return make_rational(*number)
+    if 2 < len(words) < 5 and (minutes := spelled_time(words)) is not None:
+        return Time(minutes * 60)
     significant = [w for i, w in enumerate(words) if w not in ARTICLES or (w == "a" and i == len(words) - 1)] or words
     if len(significant) > 1 and significant[0] in SUBJECTS and significant[1] in PREDICATES:
         del significant[0]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import accumulate
 
 from deepcompress_verify.reader.tokens import END, Token
-from deepcompress_verify.reader.words import CONST_WORDS, FUNCTION_WORDS, GREEK, is_word
+from deepcompress_verify.reader.words import CONST_WORDS, FUNCTION_WORDS, GREEK, is_word, text_word
 
 LETTER_A = "$a$"
 """The letter a of a formula, which is no article."""
@@ -78,7 +78,8 @@ def words_and_formulas(tokens: list[Token]) -> list[str]:
     for index, token in enumerate(tokens[:-1]):
         after = tokens[index + 1]
         if token.kind != "o":
-            words.append(LETTER_A if is_formula_letter(token, after, latex) else token.value.lower())
+            letter = is_formula_letter(token, after, latex)
+            words.append(LETTER_A if letter else text_word(token.value, not words, after.value))
         elif token.value in _OPENERS or token.value in _CLOSERS:
             if index in kept:
                 depth += 1 if token.value in _OPENERS else -1

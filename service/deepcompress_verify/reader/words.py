@@ -86,6 +86,7 @@ _OTHER = {
     "cent": "cents",
     "euro": "euros eur",
     "yuan": "rmb",
+    "yen": "",
     "percent": "pct percentage percents",
     "degree": "degrees deg",
     "radian": "radians rad rads",
@@ -411,6 +412,36 @@ def spelled_number(words: list[str]) -> tuple[int, int] | None:
     return (total + below, 1) if words else None
 
 
+def spelled_time(words: list[str]) -> int | None:
+    """Return the minutes of "half past seven", 7:30, and "a quarter to six" on a clock; None for other words."""
+    if words[:1] == ["a"]:
+        words = words[1:]
+    if len(words) != 3 or words[1] not in ("past", "to") or words[0] not in ("half", "quarter"):
+        return None
+    hour = NUMBER_WORDS.get(words[2], 0)
+    if not 1 <= hour <= 12 or words[:2] == ["half", "to"]:
+        return None
+    minutes = 30 if words[0] == "half" else 15
+    return hour * 60 + minutes if words[1] == "past" else (hour - 1 or 12) * 60 + 60 - minutes
+
+
+def ordinal_word(n: int) -> str | None:
+    """Return "third" for 3 and "twenty first" for 21, up to 99; None for other numbers."""
+    tens, ones = divmod(n, 10)
+    if 0 < n < 20:
+        return _ORDINALS[n]
+    if not 20 <= n < 100:
+        return None
+    return f"{_TENS_BY_DIGIT[tens]} {_ORDINALS[ones]}" if ones else f"{_TENS_BY_DIGIT[tens][:-1]}ieth"
+
+
+_ORDINALS = (
+    "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
+    "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth".split()
+)
+_TENS_BY_DIGIT = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
+
+
 _VOWELS = frozenset("aeiou")
 
 
@@ -419,10 +450,23 @@ def is_word(run: str) -> bool:
     if run in FUNCTION_WORDS or run in CONST_WORDS or run in GREEK:
         return False
     if len(run) < 4:
-        if run in ("not", "nor", "odd"):
+        if run in ("not", "nor", "odd", "red"):
             return True
         return len(run) == 3 and run[0].isupper() and run[1:].islower() and not _VOWELS.isdisjoint(run[1:])
     return not _VOWELS.isdisjoint(run.lower()) and len(set(run)) > 2 and not run.isupper()
+
+
+_AFTER_LABEL = frozenset("is are was were has have wins loses does".split())
+
+
+def text_word(value: str, first: bool, after: str) -> str:
+    """Return a word of a text in lower case; the A of "Plan A" and of "A is a knight", which is no article, as it is.
+
+    `after` is the next word.
+    """
+    if value == "A" and (after in _AFTER_LABEL or (not first and not (after[:1].isupper() and len(after) > 1))):
+        return value
+    return value.lower()
 
 
 def is_variable(name: str) -> bool:
