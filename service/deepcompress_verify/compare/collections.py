@@ -254,7 +254,7 @@ def _lists(gold: List | Set, answer: List | Set, context: ComparisonContext) -> 
         return False
     left, right = _expand_assignments(gold.items), _expand_assignments(answer.items)
     named = _named(left), _named(right)
-    if _is_sequence(left) or _is_sequence(right):
+    if not (isinstance(gold, Set) and isinstance(answer, Set)) and (_is_sequence(left) or _is_sequence(right)):
         return in_order(left, right, context)
     if named in ((True, False), (False, True)) and not any(isinstance(i, Rel) for i in (right if named[0] else left)):
         several = named[0] and len({_head(i).partition("_")[0] for i in left}) > 1
