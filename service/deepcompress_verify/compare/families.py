@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from itertools import permutations
 
-from deepcompress_verify.compare.context import ComparisonContext
-from deepcompress_verify.compare.forms import has, rewrite, substitute, symbols
+from deepcompress_verify.compare.context import NOT_APPLICABLE, ComparisonContext, NotApplicable
+from deepcompress_verify.compare.forms import has, rename, rewrite, substitute, symbols
 from deepcompress_verify.compare.scalars import equal
 from deepcompress_verify.tree import (
     Add,
@@ -149,6 +149,25 @@ def as_family(node: Node) -> Node:
     if isinstance(name, Sym) and isinstance(values, (Const, Sym)) and name.name in symbols(node.element):
         return Qualified(node.element, f"{name.name} in {values.name}")
     return node
+
+
+def compare_bound_letters(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
+    """Compare two sets over a parameter with another letter: {3k : k in Z} and {3n : n in Z}."""
+    meant, stated = _bound_letter(gold), _bound_letter(answer)
+    if meant is None or stated is None or meant == stated:
+        return NOT_APPLICABLE
+    if meant in symbols(answer) or stated in symbols(gold):
+        context.record("region", "a letter of one set is the parameter of the other")
+        return False
+    return context.judge(gold, rename(answer, {stated: meant}))
+
+
+def _bound_letter(node: Node) -> str | None:
+    """Return the k of {3k : k in Z}; None for anything else."""
+    if not isinstance(node, SetBuilder) or not isinstance(node.condition, Rel) or node.condition.ops != ("in",):
+        return None
+    name, values = node.condition.terms
+    return name.name if isinstance(name, Sym) and isinstance(values, Const) else None
 
 
 def root_of_square(gold: Node, answer: Node) -> Node | None:

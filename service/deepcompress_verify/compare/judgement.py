@@ -12,21 +12,28 @@ from itertools import product
 from deepcompress_verify.compare import units
 from deepcompress_verify.compare.collections import compare_collections, compare_piecewise, evaluate_matrices
 from deepcompress_verify.compare.context import NOT_APPLICABLE, ComparisonContext, InconclusiveError, NotApplicable
-from deepcompress_verify.compare.families import CONSTANTS, as_family, root_of_square, same_constants, same_family
+from deepcompress_verify.compare.families import (
+    CONSTANTS,
+    as_family,
+    compare_bound_letters,
+    root_of_square,
+    same_constants,
+    same_family,
+)
 from deepcompress_verify.compare.forms import has, rename, rewrite, symbols
 from deepcompress_verify.compare.fractional import compare_braces
 from deepcompress_verify.compare.integer_families import same_integer_family, same_renamed_family
 from deepcompress_verify.compare.integer_sets import compare_integers
 from deepcompress_verify.compare.items import COLLECTIONS, distinct, has_no_value, same_items
 from deepcompress_verify.compare.logic import compare_denials
-from deepcompress_verify.compare.ranges import narrows, other_declaration, stated_range
+from deepcompress_verify.compare.ranges import PARITIES, narrows, other_declaration, stated_range, with_letter_of
 from deepcompress_verify.compare.ratios_and_times import compare_numerals, compare_ratios
 from deepcompress_verify.compare.regions import is_region
 from deepcompress_verify.compare.relations import has_omission, is_sum_with_dots
 from deepcompress_verify.compare.rounding import MANY_DIGITS, same_digits, within_rounding
 from deepcompress_verify.compare.scalars import equal
 from deepcompress_verify.compare.statements import compare_regions, compare_relations
-from deepcompress_verify.compare.text import equal_text, same_integers
+from deepcompress_verify.compare.text import equal_text, name_of_triangle, same_integers
 from deepcompress_verify.hedges import HEDGES
 from deepcompress_verify.reader.words import DENIALS, QUALIFIERS
 from deepcompress_verify.tree import (
@@ -83,7 +90,7 @@ def judge(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:
     if {type(gold), type(answer)} == {Sym, Const} and getattr(gold, "name", "") == getattr(answer, "name", ""):
         # R and \\mathbb{R}
         return True
-    if type(gold) is Sym and type(answer) is Sym and _without_prefix(gold.name) == _without_prefix(answer.name):
+    if type(gold) is Sym and type(answer) is Sym and name_of_triangle(gold) == name_of_triangle(answer):
         context.record("structure", "the same triangle")
         return True
     if type(gold) is Sym and type(answer) is Sym and same_integers(gold, answer):
@@ -94,12 +101,6 @@ def judge(gold: Node, answer: Node, context: ComparisonContext) -> bool | None:
         if not isinstance(result, NotApplicable):
             return result
     return _scalars(gold, answer, context)
-
-
-def _without_prefix(name: str) -> str:
-    """Return the name without "triangle": triangle ABC and ABC are the same."""
-    rest = name.removeprefix("triangle ")
-    return rest if len(rest) == 3 and rest.isupper() else name
 
 
 def _sets_of_integers(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
@@ -126,8 +127,9 @@ def _families(gold: Node, answer: Node, context: ComparisonContext) -> bool | No
 def _qualified(gold: Node, answer: Node, context: ComparisonContext) -> bool | NotApplicable | None:
     if not isinstance(gold, Qualified) and not isinstance(answer, Qualified):
         return NOT_APPLICABLE
-    if isinstance(_sets_of_integers(gold, answer, context), bool):
+    if _sets_of_integers(gold, answer, context) is True:
         return True
+    answer = with_letter_of(gold, answer)
     one_sided = not (isinstance(gold, Qualified) and isinstance(answer, Qualified))
     for node in (gold, answer):
         if isinstance(node, Qualified) and not _droppable(node.condition, one_sided):
@@ -232,6 +234,8 @@ def _domains_differ(
     gold: str, answer: str, left: tuple[str, str] | None, right: tuple[str, str] | None, context: ComparisonContext
 ) -> bool:
     """Return True if both conditions state a range of the variable, and the ranges differ."""
+    if not PARITIES.isdisjoint({*answer.split()} ^ {*gold.split()}):
+        return True  # for odd k
     one, two = stated_range(gold), stated_range(answer)
     if one is not None and two is not None:
         return context.judge(one, two) is False
@@ -488,7 +492,7 @@ _SCALAR = frozenset((Num, Const, Sym, Add, Neg, Mul, Div, Pow, Call, Apply, BigO
 
 Rule = Callable[[Node, Node, ComparisonContext], "bool | NotApplicable | None"]
 _RULES: tuple[Rule, ...] = (
-    compare_denials, compare_integers, _families, _qualified, _choices, _plus_minus, _texts, _omissions,
-    compare_piecewise, compare_braces, compare_regions, compare_relations, evaluate_matrices, compare_collections,
-    compare_ratios, compare_numerals,
+    compare_denials, compare_integers, compare_bound_letters, _families, _qualified, _choices, _plus_minus, _texts,
+    _omissions, compare_piecewise, compare_braces, compare_regions, compare_relations, evaluate_matrices,
+    compare_collections, compare_ratios, compare_numerals,
 )  # fmt: skip

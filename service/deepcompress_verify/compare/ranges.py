@@ -8,7 +8,7 @@ from __future__ import annotations
 from flint import acb, fmpq
 
 from deepcompress_verify.compare.context import ComparisonContext, InconclusiveError, UndefinedValueError
-from deepcompress_verify.compare.forms import has_constant, symbols
+from deepcompress_verify.compare.forms import has_constant, rename, symbols
 from deepcompress_verify.compare.interval_arithmetic import Evaluator, ValueTooLargeError, precision
 from deepcompress_verify.reader import read
 from deepcompress_verify.reader.words import is_variable
@@ -21,7 +21,8 @@ _FIRST = 3
 """Largest integer at which such a formula may begin."""
 _LARGE = 10**6
 _SETS = frozenset("NZQRC")
-_PARTIAL = frozenset(["some", "even", "odd", "prime", "composite"])
+PARITIES = frozenset(["even", "odd", "prime", "composite"])
+_PARTIAL = PARITIES | {"some"}
 _VARIABLES = frozenset("nxt")
 """Variables of a formula without a name."""
 _CONSTANTS = frozenset(("constant", "constants"))
@@ -40,6 +41,32 @@ def stated_range(condition: str) -> Rel | None:
         del words[0]
     result = read(" ".join(words).replace(" in ", " \\in "))
     return result if isinstance(result, Rel) and not (interval and not isinstance(result.terms[-1], Tuple)) else None
+
+
+def with_letter_of(gold: Node, answer: Node) -> Node:
+    """Return n = 2^m, m >= 1 with the parameter of a gold n = 2^k, k >= 1; any other answer as it is."""
+    letters = _counter(gold), _counter(answer)
+    if None in letters or letters[0] == letters[1]:
+        return answer
+    assert isinstance(answer, Qualified)
+    meant, stated = (letter or "" for letter in letters)
+    if meant in symbols(answer.value):
+        return answer
+    condition = " ".join(meant if word == stated else word for word in answer.condition.split())
+    return Qualified(rename(answer.value, {stated: meant}), condition)
+
+
+def _counter(node: Node) -> str | None:
+    """Return the k of n = 2^k, k >= 1: the one letter of the formula and of its range, with a name of its own."""
+    if not isinstance(node, Qualified) or not isinstance(node.value, Rel):
+        return None
+    name, formula = _parts(node.value)
+    letters = symbols(formula)
+    if not isinstance(name, Sym) or len(letters) != 1 or not is_variable(name.name) or name.name in letters:
+        return None
+    (letter,) = letters
+    relation = stated_range(node.condition) if letter in _COUNTERS else None
+    return letter if relation is not None and symbols(relation) == letters else None
 
 
 def narrows(gold: Node, answer: Qualified, context: ComparisonContext) -> bool:

@@ -95,6 +95,12 @@ def same_integers(gold: Sym, answer: Sym) -> bool:
     return gold.name in _INTEGERS and _INTEGERS[gold.name] == _INTEGERS.get(answer.name)
 
 
+def name_of_triangle(symbol: Sym) -> str:
+    """Return the name without "triangle": triangle ABC and ABC are the same."""
+    rest = symbol.name.removeprefix("triangle ")
+    return rest if len(rest) == 3 and rest.isupper() else symbol.name
+
+
 def _integers(node: Node) -> str | None:
     """Return the words for n >= 1, n in Z; for n in Z^+; for {1, 2, 3, ...}; None for anything else."""
     if isinstance(node, SetBuilder):
@@ -162,6 +168,8 @@ def equal_text(gold: Node, answer: Node) -> bool:
     one, two = words_of(gold), words_of(answer)
     if one is None or two is None:
         return False
+    if one.startswith("all ") and two.startswith("all ") and _key(one, True) == _key(two, True):
+        return True
     return _key(one) == _key(two) or (
         _head(one) != _head(two) and _key(_without_head(one)) == _key(_without_head(two))
     )
@@ -183,7 +191,8 @@ _HEADS = frozenset("triangle quadrilateral function series sequence integral mat
 _DETERMINERS = frozenset("no not non yes none any all every some each this that one another or and nor".split())
 
 
-def _key(words: str) -> str:
+def _key(words: str, of_integers: bool = False) -> str:
+    """Return the words that count, joined. With `of_integers`, "all odd n" is "all odd integers"."""
     split = words.replace("-", " ").split()
     last = len(split) - 1
     significant = [w for i, w in enumerate(split) if w not in _DROPPED or (w == "a" and i == last)]  # hepatitis A
@@ -192,7 +201,9 @@ def _key(words: str) -> str:
     if len(significant) > 1 and significant[0] == "every" and significant[-1] in _SINGULARS:
         significant = [*significant[1:-1], f"{significant[-1]}s"]
     if len(significant) == 3 and significant[0] == "all" and significant[1] in _PARITIES and len(significant[2]) == 1:
-        significant = significant[1:2]  # all odd n
+        significant = [*significant[1:2], "integers"] if of_integers else significant[1:2]  # all odd n
+        if significant == ["prime", "integers"]:
+            significant = ["primes"]
     if len(significant) == 2 and len(significant[0]) == 1 and significant[1] in _PARITIES:
         del significant[0]  # n is odd
     if len(significant) > 2 and len(significant[-1]) == 1 and significant[-2] in ("integers", "numbers", "primes"):

@@ -95,7 +95,28 @@ def words_and_formulas(tokens: list[Token]) -> list[str]:
         elif _is_in_formula(before, token, after, depth > 0):
             words.append("," if token.value == ";" else token.value)
         before = token
-    return words
+    return _sorted_span(words) if words[:1] == ["span"] else words
+
+
+def _sorted_span(words: list[str]) -> list[str]:
+    """Return the words of span{u, v} with u and v in a standard order; other words as they are."""
+    items: list[list[str]] = [[]]
+    depth = 0
+    for index, word in enumerate(words[1:]):
+        depth += (word in _OPENERS) - (word in _CLOSERS)
+        if depth == 0 and index < len(words) - 2:
+            return words
+        if word == "," and depth == 1:
+            items.append([])
+        elif index:
+            items[-1].append(word)
+    if depth or len(items) < 2:
+        return words
+    items[-1].pop()
+    if words[1] != "\\{" and any(item[:1] != ["("] for item in items):
+        return words  # span (1, 2) is that of one vector
+    joined = [word for item in sorted(items) for word in (*item, ",")]
+    return ["span", "\\{", *joined[:-1], "\\}"]
 
 
 def _is_in_formula(before: Token, token: Token, after: Token, in_brackets: bool) -> bool:
