@@ -197,8 +197,7 @@ def build_tree(node: Node, log_base: Expr = None) -> Expr:
         case Call("log", (arg,)) if log_base is not None:
             return sympy.log(build(arg)) / sympy.log(log_base)
         case Call(name, args) if name in _DIVISORS:
-            values = sorted(map(build, args), key=sympy.default_sort_key)
-            return _DIVISORS[name][not all(value.is_Integer for value in values)](*values)
+            return _divisor(name, list(map(build, args)))
         case Call(name) if name in COMPLEX_PARTS and symbols(node):
             raise UnsupportedTreeError(name)  # of complex letters; those of sympy are real
         case Call("abs") if any(letter.startswith(("z", "w")) for letter in symbols(node)):
@@ -209,6 +208,38 @@ def build_tree(node: Node, log_base: Expr = None) -> Expr:
             bounds = [None if bound is None else build(bound) for bound in (low, high)]
             return _build_big(kind, build(body), var, *bounds)
     raise UnsupportedTreeError(type(node).__name__)
+
+
+def _divisor(name: str, values: list[Expr]) -> Expr:
+    """Return a gcd or lcm as a number if it is one for all integers, otherwise as an unknown function."""
+    if name == "gcd" and len(values) == 2:
+        values = _euclid(*values)
+    values = sorted(values, key=sympy.default_sort_key)
+    of_integers, unknown = _DIVISORS[name]
+    return sympy.Integer(of_integers(*values)) if all(value.is_Integer for value in values) else unknown(*values)
+
+
+def _euclid(one: Expr, two: Expr) -> list[Expr]:
+    """Return two expressions with the gcd of two polynomials of one integer letter: 1 and 0 for 2n + 1 and n."""
+    letters = one.free_symbols | two.free_symbols
+    if len(letters) != 1:
+        return [one, two]
+    (letter,) = letters
+    try:
+        first, second = (sympy.Poly(value, letter, domain="ZZ") for value in (one, two))
+    except sympy.polys.polyerrors.BasePolynomialError:
+        return [one, two]
+    for _ in range(_MAX_DIVISIONS):
+        if first.degree() < second.degree():
+            first, second = second, first
+        if second.is_zero or first.LC() % second.LC():
+            break
+        quotient = first.LC() // second.LC() * letter ** (first.degree() - second.degree())
+        first -= second * sympy.Poly(quotient, letter)
+    return [first.as_expr(), second.as_expr()]
+
+
+_MAX_DIVISIONS = 32
 
 
 def _build_big(kind: str, body: Expr, var: str, low: Expr, high: Expr) -> Expr:

@@ -36,6 +36,8 @@ EQUAL = [
     (r"\binom{10}{3}", "120"),
     (r"\frac{x\gcd(a,b)}{\sqrt{2}}", r"\frac{\sqrt{2}x\gcd(b,a)}{2}"),
     (r"\gcd(12,18)x", "6x"),
+    (r"\gcd(2n+1,n)", "1"),
+    (r"\gcd(n^2+n+1,n+1)", "1"),
     (r"\operatorname{lcm}(4,6)x", "12x"),
 ]
 
@@ -52,6 +54,10 @@ DIFFERENT = [
     (r"\gcd(a,b)", r"\gcd(a,-c)"),
     (r"\gcd(a,b)", r"\gcd(a+b,c)"),
     (r"\gcd(a,b)", "1"),
+    (r"\gcd(2n+1,n+1)", "2"),
+    (r"\gcd(n,n+2)", "1"),
+    (r"\gcd(n^2+1,n+1)", "1"),
+    (r"\gcd(2n+1,3n)", "1"),
     (r"\gcd(2a,2b)", "2"),
     (r"\gcd(ab,ac)", "a"),
     (r"\gcd(x,y)\sqrt{2}", r"\sqrt{2}"),
