@@ -29,7 +29,8 @@ T_ONE_SIDED_95 = [
 """One-sided 95 % points of Student's t by degrees of freedom, from 1."""
 MARGIN, COLLAPSE = -1.0, -3.0
 """Points of accuracy: the margin of the bound, and the difference of a seed that counts as a collapse."""
-BEFORE, AFTER = "<!-- confirmatory: written by bench/study/confirm.py -->", "<!-- confirmatory: end -->"
+WITHOUT_MARGIN = frozenset({"overthinking-long"})
+"""Sizes whose declaration has no margin."""
 Row = dict[str, Any]
 
 
@@ -81,6 +82,9 @@ def report(pairs: Sequence[Pair]) -> str:
     """Return the tables as Markdown."""
     points, tokens = [one.points() for one in pairs], [one.tokens() for one in pairs]
     bound = lower_bound(points)
+    margin = ""
+    if pairs[0].outcome["size"] not in WITHOUT_MARGIN:
+        margin = f"; the margin of {MARGIN:g} is {'kept' if bound > MARGIN else 'not kept'}"
     lines = [
         "| | outcome-only | preset | difference |",
         "|---|---|---|---|",
@@ -96,8 +100,7 @@ def report(pairs: Sequence[Pair]) -> str:
     lines += [
         "",
         f"- pairs: {len(pairs)} (seeds {', '.join(str(one.seed) for one in pairs)})",
-        f"- lower one-sided 95 % bound of the accuracy difference: {bound:+.2f} points; "
-        f"the margin of {MARGIN:g} is {'kept' if bound > MARGIN else 'not kept'}",
+        f"- lower one-sided 95 % bound of the accuracy difference: {bound:+.2f} points{margin}",
         f"- seeds at {COLLAPSE:g} points or worse: {sum(value <= COLLAPSE for value in points)} of {len(pairs)}",
         "",
         "| by bin | outcome-only: sampled, tokens | preset: sampled, tokens | points | tokens, % |",
@@ -118,9 +121,15 @@ def report(pairs: Sequence[Pair]) -> str:
     return "\n".join(lines)
 
 
-def put_into(page: str, text: str) -> str:
-    """Return the page with `text` between the two marks."""
-    begin, end = page.index(BEFORE) + len(BEFORE), page.index(AFTER)
+def marks(size: str) -> tuple[str, str]:
+    """Return the comments in a page before and after the analysis of a size."""
+    return f"<!-- confirmatory, {size}: written by bench/study/confirm.py -->", f"<!-- confirmatory, {size}: end -->"
+
+
+def put_into(page: str, size: str, text: str) -> str:
+    """Return the page with `text` between the two marks of that size."""
+    before, after = marks(size)
+    begin, end = page.index(before) + len(before), page.index(after)
     return f"{page[:begin]}\n\n{text}\n\n{page[end:]}"
 
 
@@ -171,7 +180,7 @@ def main() -> None:
     if not pairs:
         raise SystemExit("no seed has both runs")
     if asked.into:
-        asked.into.write_text(put_into(asked.into.read_text(), report(pairs)))
+        asked.into.write_text(put_into(asked.into.read_text(), rows[0]["size"], report(pairs)))
     else:
         print(report(pairs))
     if asked.picture:

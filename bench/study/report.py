@@ -34,6 +34,10 @@ T_95 = [
 ]
 """Two-sided 95 % points of Student's t by degrees of freedom, from 1."""
 UNITS = {"sampled": (100, " %"), "greedy": (100, " %"), "tokens": (1, "")}
+COLOURS = 10
+"""Cells that a picture distinguishes by colour; those of larger tables are numbered."""
+LEAST_SHOWN = 60.0
+"""Percent: cells of a lower accuracy would leave the others no room."""
 MECHANISM = (
     "length_share",
     "length_share_some",
@@ -203,12 +207,6 @@ def picture(cells: dict[str, BySeed], table: Table, file: Path) -> None:
             axis.plot(steps, [mean(values) for values in zip(*curves, strict=True)], color=colour)
             low, high = ([pick(v) for v in zip(*curves, strict=True)] for pick in (min, max))
             axis.fill_between(steps, low, high, color=colour, alpha=0.12, linewidth=0)
-    for line in table.curves:
-        places = [
-            [mean([scale * last(row, metric) for row in cells[cell].values()]) for cell in line if cell in cells]
-            for metric, scale in (("tokens", 1), ("sampled", 100))
-        ]
-        axes[0].plot(*places, color="grey", linewidth=1, zorder=0)
     axes[0].set(xlabel="tokens, held out", ylabel="sampled accuracy, held out, %", title="at the end")
     for axis, title in zip(axes[1:], titles.values(), strict=True):
         axis.set(xlabel="step", title=title)
@@ -219,6 +217,48 @@ def picture(cells: dict[str, BySeed], table: Table, file: Path) -> None:
     figure.tight_layout()
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=80)
+    plt.close(figure)
+
+
+def frontier(cells: dict[str, BySeed], table: Table, file: Path) -> None:
+    """Draw accuracy against tokens at the end of many cells, numbered: means over seeds with standard errors.
+
+    Lines join the cells of one rule by their weights. Cells below LEAST_SHOWN are named only.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(8, 6))
+    ends = {
+        cell: (
+            [last(row, "tokens") for row in seeds.values()],
+            [100 * last(row, "sampled") for row in seeds.values()],
+        )
+        for cell, seeds in cells.items()
+    }
+    numbered = []
+    for number, (cell, (tokens, sampled)) in enumerate(ends.items(), 1):
+        shown = mean(sampled) >= LEAST_SHOWN
+        numbered.append(
+            f"{number:2}  {cell}" + ("" if shown else f": {mean(sampled):.0f} %, {mean(tokens):.0f} tokens")
+        )
+        if not shown:
+            continue
+        where = (mean(tokens), mean(sampled))
+        colour = "tab:orange" if cell == table.baseline else "tab:blue"
+        x_error, y_error = standard_error(tokens), standard_error(sampled)
+        axis.errorbar(*where, xerr=x_error, yerr=y_error, fmt="o", color=colour, elinewidth=0.7)
+        axis.annotate(str(number), where, xytext=(4, 4), textcoords="offset points", fontsize=9)
+    for line in table.curves:
+        places = [[mean(ends[cell][axis_number]) for cell in line if cell in ends] for axis_number in (0, 1)]
+        axis.plot(*places, color="grey", linewidth=0.8, zorder=0)
+    axis.set(xlabel="tokens, held out", ylabel="sampled accuracy, held out, %", title=table.title)
+    axis.grid(alpha=0.25)
+    names = axis.text(1.02, 1, "\n".join(numbered), transform=axis.transAxes, fontsize=9, va="top")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=80, bbox_inches="tight", bbox_extra_artists=[names])
     plt.close(figure)
 
 
@@ -292,7 +332,7 @@ def report(rows: Sequence[Row], name: str, size: str, pictures: Path | None) -> 
     lines += [*results_of(cells, table), "", *bins_of(cells, table), "", *mechanism_of(cells), ""]
     if pictures is not None:
         file = pictures / f"study-{size}-{name}.png"
-        picture(cells, table, file)
+        (picture if len(table.cells) <= COLOURS else frontier)(cells, table, file)
         lines += [f"![{table.title}]({pictures.name}/{file.name})", ""]
     return "\n".join(lines)
 

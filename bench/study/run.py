@@ -217,6 +217,13 @@ def main() -> None:
 
 def study(asked: argparse.Namespace, size: str, chosen: dict[str, Table], out: Path) -> None:
     """Execute every run that has no row yet."""
+    results = out / "runs.jsonl"
+    finished = {(row["key"], row["seed"]) for row in read_rows(results)}
+    jobs = plan(chosen, size, asked.seeds, set(asked.cells.split(";")) if asked.cells else None, asked.first_seed)
+    wanted = [job for job in jobs if (key_of(job[2]), job[1]) not in finished]
+    print(f"{len(jobs)} runs, {len(wanted)} of them to do", flush=True)
+    if not wanted:
+        return
     extra: dict[str, Any] = {}
     if size == "gpu":
         extra["model"] = gpu_start(out)
@@ -224,11 +231,6 @@ def study(asked: argparse.Namespace, size: str, chosen: dict[str, Table], out: P
         extra["model"] = overthinking_start(out)
     if asked.eval_every:
         extra["eval_every"] = asked.eval_every
-    results = out / "runs.jsonl"
-    finished = {(row["key"], row["seed"]) for row in read_rows(results)}
-    jobs = plan(chosen, size, asked.seeds, set(asked.cells.split(";")) if asked.cells else None, asked.first_seed)
-    wanted = [job for job in jobs if (key_of(job[2]), job[1]) not in finished]
-    print(f"{len(jobs)} runs, {len(wanted)} of them to do", flush=True)
 
     def work(url: str) -> None:
         # New processes, not forks: CUDA and threads do not survive a fork.

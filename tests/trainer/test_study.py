@@ -239,7 +239,8 @@ def test_the_pages_figures_are_those_of_the_kept_results(
     modules: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = modules["report"]
-    monkeypatch.setattr(report, "picture", lambda *_: None)
+    for name in ("picture", "frontier"):
+        monkeypatch.setattr(report, name, lambda *_: None)
     page = (BENCH.parents[1] / "docs" / "study-tables.md").read_text()
     kept: dict[str, list[Path]] = {}
     for file in sorted(KEPT.glob("*.jsonl")):
@@ -252,13 +253,16 @@ def test_the_pages_figures_are_those_of_the_kept_results(
         assert report.put_into(page, size, text) == page, f"run report.py {names} --into docs/study-tables.md"
 
 
-def test_the_confirmatory_table_of_the_page_is_that_of_the_kept_results(modules: dict[str, ModuleType]) -> None:
+@pytest.mark.parametrize(("size", "first_seed"), [("overthinking", 1000), ("overthinking-long", 2000)])
+def test_the_confirmatory_table_of_the_page_is_that_of_the_kept_results(
+    modules: dict[str, ModuleType], size: str, first_seed: int
+) -> None:
     confirm = modules["confirm"]
     page = (BENCH.parents[1] / "docs" / "study-details.md").read_text()
-    rows = [json.loads(line) for line in (KEPT / "overthinking.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (KEPT / f"{size}.jsonl").read_text().splitlines()]
     pairs = confirm.pairs_of(rows)
-    assert all(one.seed >= 1000 for one in pairs)
-    assert confirm.put_into(page, confirm.report(pairs)) == page, "confirm.py --into docs/study-details.md"
+    assert all(one.seed >= first_seed for one in pairs)
+    assert confirm.put_into(page, size, confirm.report(pairs)) == page, "confirm.py --into docs/study-details.md"
 
 
 def test_the_bound_and_the_pairs(modules: dict[str, ModuleType]) -> None:
