@@ -376,7 +376,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "overthinking": _OVERTHINKING,
     # The same, four times as long: seven minutes.
     "overthinking-long": {**_OVERTHINKING, "steps": 800, "decay_steps": 800},
-    # Ten minutes for all cells once: a test that everything runs; its numbers decide nothing.
+    # All cells once in some minutes: a test that everything runs; its numbers decide nothing.
     "overthinking-short": {**_OVERTHINKING, "steps": 30, "decay_steps": 30, "eval_problems": 96, "eval_every": 30},
     # 2 to 6 million parameters, up to 24 operations; `run.py` makes the start checkpoint first.
     "gpu": {

@@ -1,9 +1,9 @@
 """Run tables of the study: every cell with every seed, resumable, results as JSONL.
 
     python bench/study/run.py official reward-filter --size main --seeds 5 --workers 2
-    python bench/study/run.py confirmatory --size overthinking --workers 2                  20 seeds, an hour
+    python bench/study/run.py confirmatory --size overthinking --workers 2                  20 seeds
     python bench/study/run.py all --size overthinking overthinking-long --workers 2        the second edition whole
-    python bench/study/run.py all --size overthinking-short --seeds 1 --workers 2          ten minutes
+    python bench/study/run.py all --size overthinking-short --seeds 1 --workers 2          all cells, briefly
     python bench/study/run.py all --size gpu --seeds 5 --workers 10
     python bench/study/report.py OUT/SIZE/runs.jsonl                  the tables and pictures of docs/study-tables.md
 

@@ -69,6 +69,8 @@ _DIVISORS: dict[str, tuple[Callable[..., Expr], Expr]] = {
     "lcm": (sympy.ilcm, sympy.Function("lcm", real=True)),
 }
 """gcd and lcm of integers, and as unknown functions of letters: that of sympy is 1, as of polynomials."""
+_MAX_DIVISIONS = 32
+"""Steps of a division of polynomials."""
 _POINTS = (
     (sympy.Rational(7, 5), sympy.Rational(3, 11), sympy.Rational(19, 7)),
     (sympy.Rational(23, 9), sympy.Rational(17, 6), sympy.Rational(5, 13)),
@@ -237,9 +239,6 @@ def _euclid(one: Expr, two: Expr) -> list[Expr]:
         quotient = first.LC() // second.LC() * letter ** (first.degree() - second.degree())
         first -= second * sympy.Poly(quotient, letter)
     return [first.as_expr(), second.as_expr()]
-
-
-_MAX_DIVISIONS = 32
 
 
 def _build_big(kind: str, body: Expr, var: str, low: Expr, high: Expr) -> Expr:

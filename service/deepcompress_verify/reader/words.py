@@ -432,14 +432,15 @@ def ordinal_word(n: int) -> str | None:
         return _ORDINALS[n]
     if not 20 <= n < 100:
         return None
-    return f"{_TENS_BY_DIGIT[tens]} {_ORDINALS[ones]}" if ones else f"{_TENS_BY_DIGIT[tens][:-1]}ieth"
+    ten = _CARDINALS[10 * tens]
+    return f"{ten} {_ORDINALS[ones]}" if ones else f"{ten[:-1]}ieth"
 
 
 _ORDINALS = (
     "zeroth first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
     "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth".split()
 )
-_TENS_BY_DIGIT = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
+_CARDINALS = {n: word for word, n in NUMBER_WORDS.items()}
 
 
 _VOWELS = frozenset("aeiou")
