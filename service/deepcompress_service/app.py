@@ -20,7 +20,6 @@ from fastapi import FastAPI, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.staticfiles import StaticFiles
-from pydantic.json_schema import models_json_schema
 
 from deepcompress_verify import VerifierPool
 from deepcompress_verify.checkers import checker_names
@@ -35,8 +34,8 @@ from .admission.collections import collect_rarely
 from .admission.limits import FairScheduler, InflightLimiter, KeyedSlots
 from .api import compat, curriculum, descriptions, errors, health, rollouts, runs, score
 from .api.auth import KeyRing
-from .api.body import REQUEST_MODELS, Arrivals
 from .api.context import LOOPBACK, Context, ContextDep
+from .api.json_bodies import Arrivals
 from .api.middleware import AllowedHosts, HostCheckMiddleware, RequestLoggingMiddleware
 from .api.packed_rows import PackedRows
 from .difficulty.errors import StoreTooNew, StoreUnavailable
@@ -277,14 +276,6 @@ def _install_docs(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             schema = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
-            # Routes that read their own bodies name these models by reference.
-            _, definitions = models_json_schema(
-                [(model, "validation") for model in REQUEST_MODELS],
-                ref_template="#/components/schemas/{model}",
-            )
-            known = schema.setdefault("components", {}).setdefault("schemas", {})
-            for name, definition in definitions.get("$defs", {}).items():
-                known.setdefault(name, definition)
             descriptions.complete(schema)
             app.openapi_schema = schema
         return app.openapi_schema

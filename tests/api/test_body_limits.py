@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from deepcompress_client.wire import ScoreRequest, VerifyRequest
 from deepcompress_service.api import structure
-from deepcompress_service.api.body import _unpacked, _unpacker, parse
+from deepcompress_service.api.compression import make_unpacker
 from deepcompress_service.api.errors import ApiError
+from deepcompress_service.api.json_bodies import parse
 from deepcompress_service.api.structure import Structure, count_structure
 
 from .test_endpoints import problem
@@ -70,9 +71,9 @@ def test_bytes_after_a_compressed_stream_are_refused_wherever_the_chunks_end(
     content = b"a line\n" * 500
 
     def unpacked(body: bytes) -> bytes:
-        unpack = _unpacker(encoding)
+        unpacker = make_unpacker(encoding)
         chunks = [body[start : start + size] for start in range(0, len(body), size)]
-        return b"".join(piece for chunk in chunks for piece in _unpacked(unpack, chunk, encoding))
+        return b"".join(piece for chunk in chunks for piece in unpacker.unpack(chunk))
 
     assert unpacked(packed) == content
     for more in (b"x", packed):

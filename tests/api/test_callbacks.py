@@ -19,7 +19,7 @@ import httpx
 import orjson
 import pytest
 
-from deepcompress_service.api.responses import STREAMED_BYTES
+from deepcompress_service.api.json_bodies import STREAMED_BYTES
 from deepcompress_service.app import create_app
 from deepcompress_service.scoring import batch
 from deepcompress_service.scoring.batch import TURN
@@ -169,7 +169,7 @@ def test_the_items_of_a_large_body_are_freed_after_the_answer(
         await release(values)
         assert values == []
 
-    monkeypatch.setattr("deepcompress_service.api.body.release", watched)
+    monkeypatch.setattr("deepcompress_service.api.json_bodies.release", watched)
 
     async def main() -> list[int]:
         async with running(tmp_path / "state.sqlite3", nemo_gym="gold=expected_answer") as client:

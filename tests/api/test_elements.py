@@ -17,9 +17,9 @@ from deepcompress_client.wire import (
     ShapeRequest,
     VerifyRequest,
 )
-from deepcompress_service.api import body as bodies
-from deepcompress_service.api.body import parse
+from deepcompress_service.api import json_bodies as bodies
 from deepcompress_service.api.errors import ApiError
+from deepcompress_service.api.json_bodies import parse
 
 VALUES = (None, True, 0, -1, 7, 1.5, "", "1", "x" * 600, [], {}, ["1"], [[]], {"a": 1}, "train", "\ud800", "\x00")
 NAMES = (

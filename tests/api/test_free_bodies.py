@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from deepcompress_service.api.body import MAX_DEPTH
+from deepcompress_service.api.json_bodies import MAX_DEPTH
 
 LONE = "\\ud800"
 """A lone surrogate: JSON that only the slower parser reads."""

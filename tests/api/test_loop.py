@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from deepcompress_service.api import body as bodies
+from deepcompress_service.api import body_lines as lines
+from deepcompress_service.api import json_bodies as bodies
 
 from .routes import routes, walked
 
@@ -107,10 +108,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> OnLoop:
         monkeypatch.setattr(module, name, watched)
 
     # A packed body may grow: it counts as a thousand times its size.
-    watch(bodies, "_decompress", lambda raw, *_: found.sizes.append(1000 * len(raw)))
+    watch(bodies, "decompress", lambda raw, *_: found.sizes.append(1000 * len(raw)))
     watch(bodies, "parse", lambda _, raw: found.sizes.append(len(raw)))
-    watch(bodies, "_checked_lines", lambda raw: (found.sizes.append(len(raw)), found.values.append(raw.count(b"\n"))))
-    watch(bodies, "check_values", lambda value: found.values.append(count(value)))
+    watch(lines, "_checked_lines", lambda raw: (found.sizes.append(len(raw)), found.values.append(raw.count(b"\n"))))
+    for module in (bodies, lines):
+        watch(module, "check_values", lambda value: found.values.append(count(value)))
     watch(bodies, "count_structure", lambda raw: found.sizes.append(len(raw)))
     return found
 
@@ -156,7 +158,8 @@ def test_every_route_that_reads_a_body_decodes_it_in_one_place(
     assert [route.path for route in every if getattr(route, "body_field", None)] == []
     seen: list[object] = []
     inner = bodies.check_values
-    monkeypatch.setattr(bodies, "check_values", lambda value: (seen.append(value), inner(value)))
+    for module in (bodies, lines):
+        monkeypatch.setattr(module, "check_values", lambda value: (seen.append(value), inner(value)))
     given = {"mark": "only here"}
     reading = set()
     for method, path in routes(service):

@@ -22,8 +22,9 @@ from ..rendezvous import WaitingRoom
 from ..scoring.pipeline import Pipeline
 from ..settings import Settings
 from .auth import Grant, GrantDep, KeyRing
-from .body import Arrivals, body_lines, decoded, parse, read_body
+from .body_lines import body_lines
 from .errors import abandoned
+from .json_bodies import Arrivals, decoded, parse, read_body
 from .packed_rows import PackedRows
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

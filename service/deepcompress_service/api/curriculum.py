@@ -19,10 +19,10 @@ from ..difficulty.dataset import DatasetProblem, DatasetSummary
 from ..difficulty.transfer import line_batches
 from ..scoring.errors import describe_validation
 from ..scoring.sampling import sample as draw_sample
-from .body import documented, too_large
 from .context import SMALL_BODY, Context, ContextDep, run_scheduled
-from .errors import invalid
-from .responses import json_response
+from .descriptions import documented
+from .errors import invalid, too_large
+from .json_bodies import json_response
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])
 

@@ -1,4 +1,7 @@
-"""The texts of the OpenAPI document: introduction, tags, keys, and a description for each field without its own.
+"""The parts of the OpenAPI document that FastAPI does not derive.
+
+They are the introduction, tags and keys, the bodies that routes read themselves, and a description for each field
+without its own.
 
 A field that has one name has one meaning, so the descriptions are by name; ``Model.field`` comes before ``field``.
 Fields that are described where they are declared are not here. tests/api/test_openapi.py finds a field without a
@@ -8,6 +11,9 @@ description, and an entry that describes none.
 from __future__ import annotations
 
 from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 INTRODUCTION = """\
 This service checks the answers of a reasoning model and returns rewards that depend on their length: shorter correct
@@ -213,11 +219,28 @@ FIELDS = {
 """Description of a field or parameter by its name, or by its model (a parameter: its operation) and its name."""
 
 
+_request_models: list[type[BaseModel]] = []
+"""The models of the bodies that routes read themselves."""
+
+
+def documented(model: type[BaseModel], *examples: dict[str, Any]) -> dict[str, Any]:
+    """Return `openapi_extra` for a route that reads its own body: the schema by reference, and examples."""
+    _request_models.append(model)
+    content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
+    if examples:
+        content["examples"] = {
+            f"{model.__name__}-{number}": {"summary": "a request that works as it is", "value": example}
+            for number, example in enumerate(examples, 1)
+        }
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
 def complete(schema: dict[str, Any]) -> None:
-    """Add the descriptions that are missing, the names of the tags, and the keys, to an OpenAPI document."""
+    """Add the parts that are missing to an OpenAPI document."""
     schema["info"]["description"] = INTRODUCTION
     schema["tags"] = TAGS
-    components = schema["components"]
+    components = schema.setdefault("components", {})
+    _add_request_models(components.setdefault("schemas", {}))
     components["securitySchemes"] = KEYS
     schema["security"] = [{}, *({name: []} for name in KEYS)]
     for model, definition in components["schemas"].items():
@@ -229,6 +252,15 @@ def complete(schema: dict[str, Any]) -> None:
                 _describe(parameter, path.rpartition("/")[2], parameter["name"])
             if path in OPEN_PATHS:
                 operation["security"] = []
+
+
+def _add_request_models(schemas: dict[str, Any]) -> None:
+    """Add the schemas that `documented` names by reference."""
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in _request_models], ref_template="#/components/schemas/{model}"
+    )
+    for name, definition in definitions.get("$defs", {}).items():
+        schemas.setdefault(name, definition)
 
 
 def _describe(part: dict[str, Any], owner: str, name: str) -> None:

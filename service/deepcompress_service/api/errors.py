@@ -145,6 +145,11 @@ def invalid(field: str, detail: str, slug: str = "invalid-request") -> ApiError:
     return ApiError(422, slug, f"{field}: {detail}" if field else detail, errors=[{"field": field, "detail": detail}])
 
 
+def too_large(subject: str, limit: int) -> ApiError:
+    """Return a 413 that names its subject and the limit."""
+    return ApiError(413, "too-large", f"{subject} is over the limit of {limit}", limit=limit)
+
+
 def abandoned() -> ApiError:
     """Return the error of a client that disconnected. It is not sent, but counted and logged."""
     return ApiError(499, "abandoned", "the client disconnected")

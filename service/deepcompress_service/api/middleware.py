@@ -16,8 +16,8 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..observability import metrics
-from .body import AT_END
 from .errors import ApiError
+from .json_bodies import AT_END
 
 log = structlog.get_logger("deepcompress.request")
 

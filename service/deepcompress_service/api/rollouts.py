@@ -39,10 +39,10 @@ from ..scoring.request_checks import check_row, make_checks, reads_config
 from ..scoring.rewards import verdict_answers
 from ..scoring.training_warnings import run_created
 from .auth import GrantDep
-from .body import documented, read_batch
 from .context import Context, ContextDep, cancel_on_disconnect, check_waiting_room, run_scheduled
+from .descriptions import documented
 from .errors import ApiError, invalid, refused_rollout
-from .responses import json_response
+from .json_bodies import json_response, read_batch
 
 router = APIRouter(prefix="/v1")
 

@@ -36,10 +36,10 @@ from ..observability import metrics
 from ..scoring.errors import NewerConfigurationError, TooLargeError, UnsupportedConfigError
 from ..scoring.plan import MAX_CONFIG_CHARS, make_new_plan, named_plan, plan_from_text
 from .auth import GrantDep
-from .body import documented
 from .context import Context, ContextDep, is_operator
+from .descriptions import documented
 from .errors import ApiError
-from .responses import json_response
+from .json_bodies import json_response
 from .run_rows import checkpoint_row, problem_row, run_row, source_rows, step_row
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"])

@@ -23,9 +23,9 @@ from ..scoring.observing import observe as observe_groups
 from ..scoring.verify_alone import verify_items
 from ..shaping import strategies
 from .auth import Grant, GrantDep
-from .body import LARGE_BATCH_BYTES, documented, read_batch
 from .context import ContextDep, run_scheduled
-from .responses import json_response, response_in_pieces
+from .descriptions import documented
+from .json_bodies import LARGE_BATCH_BYTES, json_response, read_batch, response_in_pieces
 
 router = APIRouter(prefix="/v1")
 

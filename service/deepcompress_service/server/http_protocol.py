@@ -4,7 +4,7 @@ uvicorn's protocol waits for a request head without a limit, accepts any number 
 for a client to read its response. This protocol limits the size of a head, the time for a head, the time for the rest
 of a body after the response, and the time that a client may stop reading. It also limits the connections and the
 unread response bytes of a process, and writes the head of a response together with its body. The time for a body is
-limited in `api.body`.
+limited in `api.json_bodies`.
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ from pydantic_core import PydanticCustomError
 from ...scoring.batch import beside
 from ...settings import NemoGymQuery
 from ..auth import GrantDep
-from ..body import LARGE_BATCH_BYTES, documented, read_batch
 from ..context import ContextDep, cancel_on_disconnect, check_waiting_room
+from ..descriptions import documented
 from ..errors import invalid
+from ..json_bodies import LARGE_BATCH_BYTES, JsonPieces, json_response, read_batch
 from ..packed_rows import json_text, pack, unpack
-from ..responses import JsonPieces, json_response
 from ..slices import release
 from .cohort import TASK, RewardedRollout, VerifiedRollout, meet
 from .common import UNTRAINABLE, gold_of, outcome, verdicts

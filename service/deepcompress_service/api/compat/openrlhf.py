@@ -15,10 +15,10 @@ from pydantic import BaseModel, Field
 from deepcompress_client.wire import ModelText
 
 from ...settings import OutcomeRange
-from ..body import documented, read_batch
 from ..context import ContextDep
+from ..descriptions import documented
 from ..errors import invalid
-from ..responses import json_response
+from ..json_bodies import json_response, read_batch
 from .common import UNTRAINABLE, Format, gold_of, outcome, verdicts
 
 router = APIRouter(prefix="/openrlhf")

@@ -22,10 +22,10 @@ from deepcompress_client.wire import ModelText, RunName
 
 from ...settings import OutcomeRange
 from ..auth import Grant, get_grant
-from ..body import documented, read_batch
 from ..context import app_context
+from ..descriptions import documented
 from ..errors import invalid
-from ..responses import json_response
+from ..json_bodies import json_response, read_batch
 from .common import UNTRAINABLE, Format, gold_of, outcome, verdicts
 
 router = APIRouter(prefix="/roll")

@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from deepcompress_client.wire import ModelText
 
 from ...settings import OutcomeRange
-from ..body import documented, read_batch
 from ..context import ContextDep
-from ..responses import json_response
+from ..descriptions import documented
+from ..json_bodies import json_response, read_batch
 from .common import UNTRAINABLE, Format, gold_of, outcome, verdicts
 
 router = APIRouter(prefix="/slime")

@@ -1,10 +1,12 @@
-"""Reading request bodies: bounded, decompressed within the bound, parsed straight into wire models.
+"""Bodies of JSON: those of requests are read into wire models within bounds, those of answers are written.
 
 A body may have megabytes, so it is copied as rarely as possible: it is received into one buffer and parsed by orjson,
 whose strings the wire models use without a copy; a large one in slices (`slices`), and it is validated element by
 element. A body that orjson refuses is read again by slower parsers, for two reasons: an error message that names the
 fault, and lone surrogates, which JSON allows and Rust strings do not. Text that a policy wrote can therefore never
 fail a request. The depth and the numbers of every body are checked before any other code reads its values.
+
+An answer is written at once, or in pieces, so that a large one keeps no other request waiting.
 """
 
 from __future__ import annotations
@@ -12,24 +14,26 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import cache, partial
 from math import inf, isfinite
 from typing import Any, TypeVar, get_args, get_origin
 
 import orjson
-import zstandard
-from fastapi import Request
+from fastapi import Request, Response
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from deepcompress_client.wire.base import Answer
 
 from ..admission.collections import FullCollections
 from ..admission.limits import Reservation
 from ..scoring.batch import release
 from ..settings import Settings
-from .errors import ApiError, abandoned, from_validation, invalid
+from .compression import decompress
+from .errors import ApiError, abandoned, from_validation, invalid, too_large
 from .slices import WHOLE_BYTES, decode_in_slices
 from .slices import release as release_here
 from .structure import FEW_QUOTES, count_structure
@@ -38,8 +42,6 @@ Model = TypeVar("Model", bound=BaseModel)
 T = TypeVar("T")
 Json = Any
 """Decoded JSON."""
-PIECE = 1 << 18
-"""Most bytes that one step of decompression gives, for formats that allow a bound."""
 AT_END = "deepcompress.at_end"
 """Key in the scope of a request: a list of coroutine functions that are called when all of its work has ended."""
 
@@ -52,6 +54,8 @@ LARGE_BATCH_BYTES = 4 << 20
 """Memory of a request from which its answer is written, and its items are freed, in turns with other requests."""
 ON_LOOP_PACKED_BYTES = 1 << 10
 """Largest compressed body that is unpacked on the event loop. It may grow a thousand times."""
+STREAMED_BYTES = 1 << 18
+"""Bytes of a response in pieces that are sent at once."""
 
 
 async def decoded(work: Callable[[], T], raw: bytes | bytearray) -> T:
@@ -61,11 +65,6 @@ async def decoded(work: Callable[[], T], raw: bytes | bytearray) -> T:
         size <= ON_LOOP_VALUES or sum(map(raw.count, (b",", b"{", b"[", b"\n"))) < ON_LOOP_VALUES
     )
     return work() if small else await asyncio.to_thread(work)
-
-
-def too_large(subject: str, limit: int) -> ApiError:
-    """Return a 413 that names its subject and the limit."""
-    return ApiError(413, "too-large", f"{subject} is over the limit of {limit}", limit=limit)
 
 
 class Arrivals:
@@ -169,125 +168,8 @@ async def read_body(request: Request, limit: int, arrivals: Arrivals) -> bytes |
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
         return raw
-    unpacked = partial(_decompress, raw, encoding, limit)
+    unpacked = partial(decompress, raw, encoding, limit)
     return unpacked() if len(raw) <= ON_LOOP_PACKED_BYTES else await asyncio.to_thread(unpacked)
-
-
-async def body_lines(request: Request, limit: int, longest: int, arrivals: Arrivals) -> AsyncIterator[str]:
-    """Yield the body's lines as they arrive, decompressed.
-
-    No more is held in memory than one line, of up to `longest` bytes, and one piece of a body of up to `limit` bytes.
-    `arrivals` bounds the time of each piece.
-
-    Raises:
-        ApiError: As `read_body`; 413 also for a line over `longest`, 422 for values out of bounds (`check_values`).
-    """
-    rest = bytearray()
-    async for piece in _pieces(request, limit, arrivals):
-        searched = len(rest)
-        rest += piece
-        end = rest.rfind(b"\n", searched)
-        if end >= 0:
-            ended = rest[:end]
-            del rest[: end + 1]
-            for line in await decoded(partial(_checked_lines, ended), ended):
-                yield line
-        if len(rest) > longest:
-            raise too_large("a line of the body", longest)
-    if rest:
-        for line in await decoded(partial(_checked_lines, rest), rest):
-            yield line
-
-
-def _checked_lines(raw: bytearray) -> list[str]:
-    """Return the lines; the values of each are within the bounds. One that is no JSON is left to its reader."""
-    lines = raw.split(b"\n")
-    for line in lines:
-        if line.strip():
-            with suppress(ValueError):
-                if check_values(decode_in_slices(line, orjson.loads)):
-                    _decode_exactly(line)
-    return [line.decode("utf-8", "replace") for line in lines]
-
-
-async def _pieces(request: Request, limit: int, arrivals: Arrivals) -> AsyncIterator[bytes]:
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    unpack = _unpacker(encoding)
-    chunks, size = aiter(request.stream()), 0
-    while True:
-        try:
-            async with arrivals.limit():
-                chunk = await anext(chunks, None)
-        except ClientDisconnect:
-            raise abandoned() from None
-        if chunk is None:
-            break
-        for piece in _unpacked(unpack, chunk, encoding):
-            size += len(piece)
-            if size > limit:
-                raise too_large("the body", limit)
-            yield piece
-    _refuse_broken(unpack, encoding)
-
-
-class _Unpacker:
-    """Decompressor of a body that is not compressed."""
-
-    complete = True
-    """True once the end of the compressed stream was read."""
-    exceeded = False
-    """True once bytes after that end were read: another stream, for example, whose content would be lost."""
-
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield the chunk's content in pieces of bounded size."""
-        yield chunk
-
-
-class _Gzip(_Unpacker):
-    def __init__(self) -> None:
-        self._inflater = zlib.decompressobj(wbits=31)
-
-    @property
-    def complete(self) -> bool:  # type: ignore[override]
-        return self._inflater.eof
-
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
-        self.exceeded = self._inflater.eof and bool(chunk)
-        while chunk and not self._inflater.eof:
-            yield self._inflater.decompress(chunk, PIECE)
-            chunk = self._inflater.unconsumed_tail
-        # Output that the bound held back after the whole chunk was read.
-        while not self._inflater.eof and (piece := self._inflater.decompress(b"", PIECE)):
-            yield piece
-        self.exceeded = self.exceeded or bool(self._inflater.unused_data)
-
-
-class _Zstd(_Unpacker):
-    def __init__(self) -> None:
-        self._inflater = zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
-
-    @property
-    def complete(self) -> bool:  # type: ignore[override]
-        return self._inflater.eof
-
-    def feed(self, chunk: bytes) -> Iterator[bytes]:
-        # Small chunks: zstd has no bound on the output of one call, but a kilobyte has at most 256 blocks.
-        for start in range(0, len(chunk), 1024):
-            if self._inflater.eof:
-                self.exceeded = True
-                return
-            yield self._inflater.decompress(chunk[start : start + 1024])
-        self.exceeded = bool(self._inflater.unused_data)
-
-
-def _unpacker(encoding: str) -> _Unpacker:
-    if encoding in ("", "identity"):
-        return _Unpacker()
-    if encoding == "gzip":
-        return _Gzip()
-    if encoding == "zstd":
-        return _Zstd()
-    raise ApiError(415, "unsupported-encoding", "send the body plain, or with gzip or zstd")
 
 
 async def _receive(request: Request, limit: int) -> bytearray:
@@ -298,34 +180,6 @@ async def _receive(request: Request, limit: int) -> bytearray:
             raise too_large("the body", limit)
         body += chunk
     return body
-
-
-def _decompress(raw: bytes | bytearray, encoding: str, limit: int) -> bytearray:
-    unpack = _unpacker(encoding)
-    body = bytearray()
-    # Small chunks: zlib copies `unconsumed_tail` on each call.
-    for start in range(0, len(raw), PIECE):
-        for piece in _unpacked(unpack, bytes(raw[start : start + PIECE]), encoding):
-            if len(body) + len(piece) > limit:
-                raise too_large("the unpacked body", limit)
-            body += piece
-    _refuse_broken(unpack, encoding)
-    return body
-
-
-def _unpacked(unpack: _Unpacker, chunk: bytes, encoding: str) -> Iterator[bytes]:
-    try:
-        yield from unpack.feed(chunk)
-    except (zlib.error, zstandard.ZstdError):
-        raise ApiError(400, "bad-compression", f"the body is not valid {encoding}") from None
-    if unpack.exceeded:
-        detail = f"the body has more bytes after the end of its {encoding} stream: send one stream"
-        raise ApiError(400, "bad-compression", detail)
-
-
-def _refuse_broken(unpack: _Unpacker, encoding: str) -> None:
-    if not unpack.complete:
-        raise ApiError(400, "bad-compression", f"the body ends in the middle of its {encoding} stream")
 
 
 def parse(model: type[Model], raw: bytes | bytearray) -> Model:
@@ -342,7 +196,7 @@ def parse(model: type[Model], raw: bytes | bytearray) -> Model:
     try:
         if check_values(value):
             _release_lists(value)
-            value = _decode_exactly(raw)
+            value = decode_exactly(raw)
         if len(raw) > ON_LOOP_BYTES:
             validate_elements(model, value, strict)
         return model.model_validate(value, strict=strict)
@@ -409,7 +263,7 @@ MAX_INTEGER = 2**63
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
-def _decode_exactly(raw: bytes | bytearray) -> Json:
+def decode_exactly(raw: bytes | bytearray) -> Json:
     """Return the checked value of JSON in which a large float may be an integer: orjson rounds such integers.
 
     Raises:
@@ -484,17 +338,58 @@ def _place(path: tuple[str | int, ...]) -> str:
     return ".".join(parts)
 
 
-REQUEST_MODELS: list[type[BaseModel]] = []
-"""The models of the bodies that routes read themselves. Their schemas are added to the OpenAPI document."""
+# --- answers -------------------------------------------------------------------------------------------------------
 
 
-def documented(model: type[BaseModel], *examples: dict[str, Any]) -> dict[str, Any]:
-    """Return `openapi_extra` for a route that reads its own body: the schema by reference, and examples."""
-    REQUEST_MODELS.append(model)
-    content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
-    if examples:
-        content["examples"] = {
-            f"{model.__name__}-{number}": {"summary": "a request that works as it is", "value": example}
-            for number, example in enumerate(examples, 1)
-        }
-    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+def json_response(value: object, status: int = 200) -> Response:
+    """Return a value as a response: wire answers, dicts, lists and plain values."""
+    return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+async def response_in_pieces(answer: Answer, rows: str) -> Response:
+    """Return a large answer, written row by row while other requests take their turns. It is not whole afterwards.
+
+    `rows` names the answer's last field, a list.
+    """
+    last = list(getattr(answer, rows))
+    setattr(answer, rows, [])
+    head = orjson.dumps(answer)
+    assert head.endswith(b"[]}")
+    pieces: list[bytes] = [head[:-2]]
+    some: list[bytes] = []
+    size = 0
+    last.reverse()
+    while last:
+        some.append(orjson.dumps(last.pop()))
+        size += len(some[-1])
+        if size >= STREAMED_BYTES or not last:
+            pieces += (b",".join(some), b"," if last else b"]}")
+            some, size = [], 0
+            await asyncio.sleep(0)
+    return JsonPieces(pieces)
+
+
+class JsonPieces(Response):
+    """A response of JSON in pieces, of which about STREAMED_BYTES are sent at once."""
+
+    media_type = "application/json"
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        super().__init__()
+        self._pieces = pieces
+        self.headers["content-length"] = str(sum(map(len, pieces)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - of every response
+        """Send the pieces, then run the background tasks."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        some: list[bytes] = []
+        size = 0
+        for piece in self._pieces:
+            some.append(piece)
+            size += len(piece)
+            if size >= STREAMED_BYTES:
+                await send({"type": "http.response.body", "body": b"".join(some), "more_body": True})
+                some, size = [], 0
+        await send({"type": "http.response.body", "body": b"".join(some)})
+        if self.background is not None:
+            await self.background()
