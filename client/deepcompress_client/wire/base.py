@@ -107,15 +107,8 @@ MAX_GROUP_ROLLOUTS = 16_384
 """Most rollouts of one group, so that no single group keeps other requests waiting."""
 
 
-def _repair_text(value: object, handler: ValidatorFunctionWrapHandler) -> str:
-    """Return text with U+FFFD for lone surrogates, so that no response can fail a request (docs/design.md, 6)."""
-    if not isinstance(value, str):
-        text: str = handler(value)
-        return text
-    return str(_repaired(value))
-
-
 def _repaired(text: str) -> str:
+    """Return text with U+FFFD for lone surrogates, so that no response can fail a request (docs/design.md, 6)."""
     if not text.isascii():
         try:
             text.encode("utf-8")
@@ -163,7 +156,7 @@ Step = Count
 Incarnation = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$", strict=True)]
 """The random id of a run's state (docs/design.md, 5.10)."""
 FiniteNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-ModelText = Annotated[str, WrapValidator(_repair_text)]
+ModelText = Annotated[str, AfterValidator(_repaired)]
 """Text that a policy wrote. Any string is valid here."""
 Gold = Annotated[str | list[str], WrapValidator(_one_or_more)]
 
