@@ -9,9 +9,10 @@ import pytest
 
 from deepcompress_service.difficulty.arithmetic import fold_delta
 from deepcompress_service.difficulty.codec import ProblemRecord, StepDelta
-from deepcompress_service.difficulty.engine import commit, unpack_request
+from deepcompress_service.difficulty.engine import commit
 from deepcompress_service.difficulty.model import Accumulator, Commit, DifficultyConfig, Observation, ProblemState
 from deepcompress_service.difficulty.observations import observe
+from deepcompress_service.difficulty.stepless import unpack_request
 from deepcompress_service.difficulty.stores.memory import MemoryState
 
 from .driving import Driver, Run, group

@@ -32,6 +32,15 @@ def mean_pass_ratio(counts: Mapping[int, tuple[int, int]]) -> float | None:
     return total / groups
 
 
+def request_mean(groups: Iterable[GroupCommit]) -> float:
+    """Return the mean P_g of these groups; 0.0 without groups."""
+    counts: dict[int, tuple[int, int]] = {}
+    for group in groups:
+        number, passes = counts.get(group.size, (0, 0))
+        counts[group.size] = (number + 1, passes + group.passes)
+    return mean_pass_ratio(counts) or 0.0
+
+
 def accumulators_after(
     config: DifficultyConfig,
     before: tuple[float, ...],

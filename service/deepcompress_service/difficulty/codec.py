@@ -457,6 +457,13 @@ class RunRecord:
         return self.begun or tuple(one.initial for one in (self.config.level, *self.config.extra))
 
 
+def new_run_record(config: DifficultyConfig, config_text: str) -> RunRecord:
+    """Return the record of a run without state."""
+    run_record = RunRecord(config, config_text)
+    run_record.values = run_record.start = run_record.initial
+    return run_record
+
+
 IDENTITY = ("incarnation", "version", "created_step")
 """Fields of a run's record that are no part of an export."""
 

@@ -1,54 +1,53 @@
-"""The semantics of the difficulty state (docs/design.md, 5.1 to 5.8) over a `RunTransaction`.
+"""A training request as one transaction (docs/design.md, 5.1 to 5.8), for `memory://` and SQLite.
 
-It is what `memory://` and SQLite run. Every function runs inside one transaction. It checks everything before it
-writes anything, so a request that is refused changes nothing. The Redis store has the same semantics in
-``stores/lua/``; the contract tests compare both with one model.
+`commit` shows a stepped request from top to bottom: the caller's identity is checked, and groups that are recorded
+already are found. `_count` closes the steps before the request's one and opens that, adds the new groups to its
+tallies and to their problems, computes the level, and writes the records. Every check comes before the writing, so a
+request that is refused changes nothing. Redis has the same semantics in ``stores/lua/``; the contract tests compare
+both with one model.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
 from typing import Literal
 
 from . import refusals
 from .arithmetic import (
     accumulators_after,
-    mean_pass_ratio,
+    close_record,
+    counted_ratio,
+    fold_record,
+    request_mean,
     with_ages,
+    with_change,
 )
 from .codec import (
+    RATIO_ONE,
     GroupRecord,
+    PassCountBucket,
+    ProblemRecord,
     RunRecord,
+    StepDelta,
     group_digest,
+    new_run_record,
     pack_group,
+    pack_problem,
+    pack_state,
     unpack_group,
+    unpack_problem,
 )
 from .identity import check_identity, new_incarnation
-from .length_counts import unpack_counts
-from .model import Commit, CommitOutcome, GroupCommit, GroupOutcome, StepStatistics
-from .observed_codec import unpack_observed
+from .length_counts import extended, unpack_counts
+from .model import CHANGE_KINDS, Commit, CommitOutcome, GroupCommit, GroupOutcome, ProblemState, StepStatistics
+from .observations import observed_problems, observed_step, unshaped_groups
+from .past import closed_step, level_of, problems_before, recorded_level
 from .run_transaction import RunTransaction, StoreTransaction
+from .samples import reindex_step
 from .sources import count_sources
-from .steps import (
-    ProblemChanges,
-    apply_groups,
-    close,
-    close_before,
-    empty_step,
-    new_run_record,
-    open_step,
-    problems_before,
-    step_now,
-    write_records,
-)
-from .waiting import forget_waiting, kept_steps, recorded_groups, waiting_groups
-
-_is_replayed = attrgetter("replayed")
-KEPT_REQUESTS = 10_000
-"""Number of the latest stepless requests that are recognised by their request_id."""
+from .stepless import is_full, record_request, recorded_request
+from .waiting import discard_expired, forget_waiting, recorded_groups
 
 
 def commit(transaction: StoreTransaction, request: Commit) -> CommitOutcome:
@@ -75,15 +74,30 @@ def commit(transaction: StoreTransaction, request: Commit) -> CommitOutcome:
             raise refusals.duplicate_group(group.group_id)
         seen.add(group.group_id)
     run_record.kind = kind
-    closed_before: int | None = run_record.closed
-    closed: list[StepStatistics] = []
+    closed_before = None if request.step is None else run_record.closed
     if request.step is None:
-        closed_before = None
-        step, level, mean, outcomes = _commit_stepless(state, run_record, request)
+        step, records = recorded_request(state, run_record, request)
     else:
         step = observed_step(state, run_record, request.groups) if request.step == "observed" else request.step
-        level, mean, outcomes, closed = _commit_at(state, run_record, step, request)
-    if not all(map(_is_replayed, outcomes)):
+        records = _recorded_in_step(state, run_record, step, request.groups)
+    new = [group for group in request.groups if group.group_id not in records]
+    counted: dict[str, GroupRecord] = {}
+    closed: list[StepStatistics] = []
+    if not new:
+        level, mean = recorded_level(state, run_record, step, list(records.values()))
+    else:
+        names = {group.group_id: group.problem_id for group in new if group.problem_id is not None}
+        if len(names) < len(new):
+            names |= observed_problems(state, run_record, step, [g.group_id for g in new if g.problem_id is None])
+        if step <= run_record.closed:
+            level, mean, counted = _count_late(state, run_record, step, new, names)
+        else:
+            level, mean, counted, closed = _count(state, run_record, step, new, names, request.generation or 0)
+        records |= counted
+        if request.step is None:
+            record_request(state, run_record, request, step, list(counted.values()))
+            if is_full(run_record):
+                close(state, run_record)
         # A run that is new, or of an older version of the service, has no incarnation yet.
         run_record.incarnation = run_record.incarnation or new_incarnation()
         run_record.version += 1
@@ -96,7 +110,7 @@ def commit(transaction: StoreTransaction, request: Commit) -> CommitOutcome:
         step,
         level,
         mean,
-        tuple(outcomes),
+        tuple([recorded_outcome(g.group_id, records[g.group_id], g.group_id not in counted) for g in request.groups]),
         created=created,
         config_text=run_record.config_text,
         incarnation=run_record.incarnation,
@@ -107,106 +121,227 @@ def commit(transaction: StoreTransaction, request: Commit) -> CommitOutcome:
     )
 
 
-def _commit_at(
-    state: RunTransaction, run_record: RunRecord, step: int, request: Commit
-) -> tuple[float, float, list[GroupOutcome], list[StepStatistics]]:
-    """Count the groups of a stepped request.
+def _recorded_in_step(
+    state: RunTransaction, run_record: RunRecord, step: int, groups: Sequence[GroupCommit]
+) -> dict[str, GroupRecord]:
+    """Return the records of the groups that are recorded already, by group_id.
 
-    Return the step's level, its mean P_g, the outcomes in order, and the steps that were closed.
+    Raises:
+        StepTooOld: The records of the step are gone.
+        GroupConflict: A group is recorded with other content.
     """
     if step <= run_record.pruned:
         raise refusals.step_too_old(step, run_record.pruned, run_record.config.keep_steps)
-    ids = [group.group_id for group in request.groups]
+    ids = [group.group_id for group in groups]
     if run_record.config.asynchronous:
         known = recorded_groups(state, run_record, ids)
     else:
         known = state.read("groups", step, ids)
-    for group in request.groups:
+    for group in groups:
         if group.group_id in known and group_digest(known[group.group_id]) != group.digest:
             raise refusals.group_conflict(group.group_id, step)
-    new = [group for group in request.groups if group.group_id not in known]
-    names = problem_names(state, run_record, step, new)
-    records = {group_id: unpack_group(data) for group_id, data in known.items()}
-    if not new:
-        counted = Counted(*_recorded_level(state, run_record, step, list(records.values())))
-    elif step <= run_record.closed:
-        counted = _count_late(state, run_record, step, new, names)
-    else:
-        counted = _count(state, run_record, step, new, names, request.generation or 0)
-    records |= counted.groups
-    outcomes = [recorded_outcome(g.group_id, records[g.group_id], g.group_id in known) for g in request.groups]
-    write_records(state, step, counted.problems, counted.groups)
-    return counted.level, counted.mean, outcomes, counted.closed
+    return {group_id: unpack_group(data) for group_id, data in known.items()}
 
 
-def _commit_stepless(
-    state: RunTransaction, run_record: RunRecord, request: Commit
-) -> tuple[int, float, float, list[GroupOutcome]]:
-    """Count the groups of a stepless request, or replay them if its request_id is known."""
-    request_id = request.request_id or ""
-    data = state.request(request_id)
-    if data is not None:
-        if data[:16] != request.request_digest:
-            raise refusals.request_conflict(request_id)
-        step, records = unpack_request(data)
-        level, mean = _recorded_level(state, run_record, step, records)
-        return (
-            step,
-            level,
-            mean,
-            [
-                recorded_outcome(group.group_id, record, True)
-                for group, record in zip(request.groups, records, strict=True)
-            ],
-        )
-    step = run_record.closed + 1 if run_record.open is None else run_record.open
-    names = problem_names(state, run_record, step, request.groups)
-    counted = _count(state, run_record, step, request.groups, names, request.generation or 0)
-    records = [counted.groups[group.group_id] for group in request.groups]
-    write_records(state, step, counted.problems)
-    run_record.sequence += 1
-    state.put_request(
-        request_id, run_record.sequence, step, pack_request(request.request_digest, step, records), KEPT_REQUESTS
-    )
-    if sum(bucket.groups for bucket in run_record.buckets.values()) >= (run_record.config.groups_per_step or 0):
-        close(state, run_record)
-    outcomes = [
-        recorded_outcome(group.group_id, record, False) for group, record in zip(request.groups, records, strict=True)
-    ]
-    return step, counted.level, counted.mean, outcomes
+def _count(
+    state: RunTransaction,
+    run_record: RunRecord,
+    step: int,
+    groups: Sequence[GroupCommit],
+    names: Mapping[str, str],
+    generation: int,
+) -> tuple[float, float, dict[str, GroupRecord], list[StepStatistics]]:
+    """Open the step if it is not open, and add new groups to it.
 
-
-def pack_request(digest: bytes, step: int, records: Sequence[GroupRecord]) -> bytes:
-    """Return the record of a stepless request: digest (16 bytes), step (float64), then each packed group."""
-    parts = [digest, struct.pack("<d", step)]
-    for record in records:
-        data = pack_group(record)
-        parts += [struct.pack("<I", len(data)), data]
-    return b"".join(parts)
-
-
-def unpack_request(data: bytes) -> tuple[int, list[GroupRecord]]:
-    """Return the step and the group records of a packed request.
-
-    Raises:
-        ValueError: The record ends early.
+    Return its level and its mean P_g with them, the groups' records, and the steps that were closed before it.
     """
-    (step,) = struct.unpack_from("<d", data, 16)
-    at, records = 24, []
-    while at < len(data):
-        (length,) = struct.unpack_from("<I", data, at)
-        if at + 4 + length > len(data):
-            raise ValueError("a request's record ends early")
-        records.append(unpack_group(data[at + 4 : at + 4 + length]))
-        at += 4 + length
-    return int(step), records
+    if run_record.config.asynchronous and not run_record.incarnation:
+        forget_waiting(state)
+    opened = run_record.open != step
+    closed: list[StepStatistics] = []
+    if opened:
+        closed = close_before(state, run_record, step)
+        open_step(state, run_record, step)
+    if any(group.too_old or group.age is not None for group in groups):
+        with_ages(run_record, groups)
+    if any(group.data_source is not None for group in groups):
+        count_sources(state, step, groups, opened=opened)
+    changes = apply_groups(state, run_record, [(names[g.group_id], generation, g) for g in groups if g.counts])
+    after, mean = accumulators_after(run_record.config, run_record.start, run_record.buckets, run_record.revisits)
+    if mean is None:
+        mean = request_mean(groups)
+    before = dict(changes.records)
+    uncounted = {names[group.group_id] for group in groups} - before.keys()
+    if uncounted:
+        before |= problems_before(state, run_record, step, uncounted)
+    records = _new_records(run_record, groups, names, before, run_record.start, after[0], mean, stale=False)
+    write_records(state, step, changes, records if run_record.kind == "stepped" else {})
+    return after[0], mean, records, closed
 
 
-def payloads_of_request(data: bytes | None, groups: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Return the payloads of the groups (group_id to digest) in the record of a stepless request."""
-    records = [] if data is None else unpack_request(data)[1]
-    payloads = {record.digest: record.payload for record in records}
-    return {name: payloads[digest] for name, digest in groups.items() if digest in payloads}
+def close_before(state: RunTransaction, run_record: RunRecord, step: int) -> list[StepStatistics]:
+    """Close every step before this one, also steps that have only observations; return them."""
+    closed = []
+    if run_record.open is not None and run_record.open < step:
+        closed.append(close(state, run_record))
+    counts_observed = run_record.kind == "stepped" and not run_record.config.asynchronous
+    waiting_steps = state.observed_steps(run_record.closed) if counts_observed else []
+    for waiting in waiting_steps:
+        if waiting < step:
+            open_step(state, run_record, waiting)
+            closed.append(close(state, run_record))
+    return closed
+
+
+def open_step(state: RunTransaction, run_record: RunRecord, step: int) -> None:
+    """Make `step` the open one, and delete the records of steps beyond `keep_steps`."""
+    if run_record.config.asynchronous:
+        discard_expired(state, run_record)
+    run_record.open = step
+    run_record.closed = step - 1
+    run_record.first = step if run_record.first is None else min(run_record.first, step)
+    run_record.start = run_record.values
+    if run_record.config.reference == "dataset" and run_record.problems:
+        # The mean over all problems at the end of the last step: fixed for the step, in any order, with any shards.
+        run_record.start = (run_record.ratio_sum / RATIO_ONE / run_record.problems, *run_record.values[1:])
+    run_record.buckets, run_record.revisits = {}, (0, 0, 0)
+    kept = state.steps(run_record.pruned)
+    for old in kept[: max(0, len(kept) + 1 - run_record.config.keep_steps)]:
+        state.forget_records(old)
+        run_record.pruned = old
+
+
+def close(state: RunTransaction, run_record: RunRecord) -> StepStatistics:
+    """Close the open step and return it: count the groups that were observed but never shaped, then fix its level."""
+    step = run_record.open
+    assert step is not None
+    asynchronous = run_record.config.asynchronous
+    observed = state.observed(step) if run_record.kind == "stepped" and not asynchronous else {}
+    unshaped = unshaped_groups(state, step, observed) if observed else []
+    if unshaped:
+        write_records(state, step, apply_groups(state, run_record, unshaped))
+    if asynchronous:
+        discard_expired(state, run_record)
+    elif observed or run_record.kind != "stepped":
+        state.close_observations(step)
+    record = close_record(run_record, len(unshaped))
+    state.put_step(step, record)
+    run_record.values = record.after
+    run_record.closed = step
+    run_record.open = None
+    run_record.buckets, run_record.revisits, run_record.ages = {}, (0, 0, 0), (0, 0, 0, 0, 0)
+    if run_record.dataset:
+        reindex_step(state, run_record, step)
+    return record.statistics(step)
+
+
+@dataclass(slots=True)
+class ProblemChanges:
+    """Problems that groups of a step were added to, by problem_id."""
+
+    records: dict[str, ProblemRecord] = field(default_factory=dict)
+    """Each problem's record with the groups."""
+    undo: dict[str, bytes] = field(default_factory=dict)
+    """The packed record before the step, of each problem that the step had not changed so far."""
+
+
+def apply_groups(
+    state: RunTransaction, run_record: RunRecord, groups: Sequence[tuple[str, int, GroupCommit]]
+) -> ProblemChanges:
+    """Add groups of the open step to its buckets and to their problems; return the problems, which it does not write.
+
+    Each group comes with its problem_id and its generation.
+    """
+    step, weight = run_record.open, run_record.config.problem_weight
+    dataset = run_record.config.reference == "dataset"
+    changing = any(one.kind in CHANGE_KINDS for one in run_record.config.extra)
+    assert step is not None
+    packed = state.read("problems", None, {problem_id for problem_id, _, _ in groups})
+    changes = ProblemChanges()
+    records, undo = changes.records, changes.undo
+    levels, buckets = {run_record.closed: run_record.values[0]}, run_record.buckets
+    for problem_id, generation, group in groups:
+        key = generation, group.size, group.passes
+        bucket = buckets.get(key)
+        if bucket is None:
+            bucket = buckets[key] = PassCountBucket()
+        bucket.groups += 1
+        bucket.truncated += group.truncated
+        if group.tokens_known:
+            bucket.tokens_sum += group.tokens_sum
+            bucket.tokens_count += group.size
+            bucket.correct_tokens_sum += group.correct_tokens_sum
+            bucket.correct_tokens_count += group.passes
+        record = records.get(problem_id)
+        if record is None:
+            data = packed.get(problem_id)
+            if data is None:
+                record = ProblemRecord(ProblemState(problem_id), StepDelta(step))
+                run_record.problems += 1
+                undo[problem_id] = b""
+            else:
+                record = unpack_problem(problem_id, data)
+                if record.delta.step != step:
+                    undo[problem_id] = data if record.delta.step > run_record.pruned else b""
+                    last = record.delta.step
+                    if last not in levels:
+                        levels[last] = level_of(state, run_record, last)
+                    record = fold_record(record, weight, levels[last], step)
+            records[problem_id] = record
+        if dataset:
+            run_record.ratio_sum -= counted_ratio(run_record, record)
+        if changing:
+            run_record.revisits = with_change(run_record.revisits, record, -1)
+        delta = record.delta
+        delta.attempts += group.size
+        delta.passes += group.passes
+        if group.tokens_known:
+            delta.correct_tokens_sum += group.correct_tokens_sum
+            delta.correct_tokens_count += group.passes
+            record.end = extended(record.end, group.lengths)
+            if group.correct_tokens_min is not None:
+                least = group.correct_tokens_min
+                delta.shortest = least if delta.shortest is None else min(delta.shortest, least)
+        if dataset:
+            run_record.ratio_sum += counted_ratio(run_record, record)
+        if changing:
+            run_record.revisits = with_change(run_record.revisits, record, 1)
+    return changes
+
+
+def _new_records(
+    run_record: RunRecord,
+    groups: Sequence[GroupCommit],
+    names: Mapping[str, str],
+    before: Mapping[str, ProblemRecord],
+    start: tuple[float, ...],
+    step_level: float,
+    mean: float,
+    *,
+    stale: bool,
+) -> dict[str, GroupRecord]:
+    """Return the records of new groups, by group_id.
+
+    `names` has their problem_ids, `before` these problems before the step, `start` the accumulators before it.
+    """
+    level = start[0] if run_record.config.reference == "previous" else step_level
+    keeps_lengths, accumulators = run_record.config.group_lengths, start[1:]
+    records = {}
+    for group in groups:
+        problem = before[names[group.group_id]]
+        records[group.group_id] = GroupRecord(
+            level,
+            step_level,
+            mean,
+            stale,
+            group.counts,
+            accumulators,
+            problem.before,
+            group.digest,
+            group.payload,
+            problem.lengths if keeps_lengths else b"",
+        )
+    return records
 
 
 def recorded_outcome(group_id: str, record: GroupRecord, replayed: bool) -> GroupOutcome:
@@ -226,165 +361,36 @@ def recorded_outcome(group_id: str, record: GroupRecord, replayed: bool) -> Grou
     )
 
 
-def _recorded_level(
-    state: RunTransaction, run_record: RunRecord, step: int, records: Sequence[GroupRecord]
-) -> tuple[float, float]:
-    """Return level and mean of a request of replayed groups only.
-
-    They are the recorded values if the records agree, else the present ones.
-    """
-    first = records[0]
-    recorded = {(record.step_level, record.batch_pass_ratio) for record in records}
-    if len(recorded) > 1:
-        present = step_now(state, run_record, step)
-        if present.mean is not None:
-            return present.after[0], present.mean
-    return first.step_level, first.batch_pass_ratio
-
-
-def problem_names(
-    state: RunTransaction, run_record: RunRecord, step: int, groups: Iterable[GroupCommit]
-) -> dict[str, str]:
-    """Return problem_id by group_id; if the caller left it out, that of the group's observations.
-
-    Raises:
-        NotObserved: A group has neither.
-    """
-    missing = [group.group_id for group in groups if group.problem_id is None]
-    if run_record.config.asynchronous and not run_record.incarnation:
-        observed = {}  # a run that this request creates: what waits is from before it was asynchronous
-    elif run_record.config.asynchronous:
-        observed = {name: data for name, (_, data) in waiting_groups(state, missing).items()}
-    else:
-        observed = state.read("observed", step, missing) if missing else {}
-    for group_id in missing:
-        if group_id not in observed:
-            raise refusals.missing_problem_id(group_id, step)
-    return {
-        g.group_id: g.problem_id if g.problem_id is not None else unpack_observed(observed[g.group_id]).problem_id
-        for g in groups
-    }
-
-
-def observed_step(state: RunTransaction, run_record: RunRecord, groups: Sequence[GroupCommit]) -> int:
-    """Return the step of a request with ``"step": "observed"``.
-
-    Raises:
-        NotObserved: The groups were not observed at exactly one open step.
-    """
-    ids = [group.group_id for group in groups]
-    for step in kept_steps(state, run_record):
-        known = state.read("groups", step, ids)
-        if len(known) == len(ids) and all(group_digest(known[g.group_id]) == g.digest for g in groups):
-            return step
-    waiting = [] if run_record.config.asynchronous else state.observed_steps(run_record.closed)
-    open_steps = [step for step in waiting if len(state.read("observed", step, ids)) == len(ids)]
-    if len(open_steps) != 1:
-        raise refusals.step_not_observed(open_steps)
-    return open_steps[0]
-
-
-# --- counting -----------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class Counted:
-    """The result of counting groups of one step."""
-
-    level: float
-    """The step's level with these groups."""
-    mean: float
-    """The step's mean P_g with these groups."""
-    groups: dict[str, GroupRecord] = field(default_factory=dict)
-    """The new records, by group_id."""
-    problems: ProblemChanges = field(default_factory=ProblemChanges)
-    closed: list[StepStatistics] = field(default_factory=list)
-    """The steps that were closed, since the groups' step was opened."""
-
-
-def _count(
-    state: RunTransaction,
-    run_record: RunRecord,
-    step: int,
-    groups: Sequence[GroupCommit],
-    names: dict[str, str],
-    generation: int,
-) -> Counted:
-    """Open `step` if it is not the open one, and fold new groups into it."""
-    if run_record.config.asynchronous and not run_record.incarnation:
-        forget_waiting(state)
-    opened = run_record.open != step
-    closed: list[StepStatistics] = []
-    if opened:
-        closed = close_before(state, run_record, step)
-        open_step(state, run_record, step)
-    if any(group.too_old or group.age is not None for group in groups):
-        with_ages(run_record, groups)
-    if any(group.data_source is not None for group in groups):
-        count_sources(state, step, groups, opened=opened)
-    problems = apply_groups(state, run_record, [(names[g.group_id], generation, g) for g in groups if g.counts])
-    after, mean = accumulators_after(run_record.config, run_record.start, run_record.buckets, run_record.revisits)
-    if mean is None:
-        mean = request_mean(groups)
-    level = run_record.start[0] if run_record.config.reference == "previous" else after[0]
-    before = dict(problems.records)
-    uncounted = {names[group.group_id] for group in groups} - before.keys()
-    if uncounted:
-        before |= problems_before(state, run_record, step, uncounted)
-    keeps_lengths, accumulators = run_record.config.group_lengths, run_record.start[1:]
-    records = {
-        g.group_id: GroupRecord(
-            level,
-            after[0],
-            mean,
-            False,
-            g.counts,
-            accumulators,
-            before[names[g.group_id]].before,
-            g.digest,
-            g.payload,
-            before[names[g.group_id]].lengths if keeps_lengths else b"",
-        )
-        for g in groups
-    }
-    return Counted(after[0], mean, records, problems, closed)
+def write_records(
+    state: RunTransaction, step: int, problems: ProblemChanges, groups: Mapping[str, GroupRecord] | None = None
+) -> None:
+    """Write the records of a step's groups and of the problems that they were added to."""
+    states, packed_problems, packed_groups = {}, {}, {}
+    for problem_id, problem in problems.records.items():
+        states[problem_id] = before = pack_state(problem.before)
+        packed_problems[problem_id] = pack_problem(problem, before)
+    for group_id, group in (groups or {}).items():
+        packed_groups[group_id] = pack_group(group, states.get(group.problem.problem_id))
+    state.put("problems", None, packed_problems)
+    state.put("undo", step, problems.undo)
+    state.put("groups", step, packed_groups)
 
 
 def _count_late(
-    state: RunTransaction, run_record: RunRecord, step: int, groups: Sequence[GroupCommit], names: dict[str, str]
-) -> Counted:
-    """Record groups of a closed step as stale; only the step's count of stale groups changes."""
+    state: RunTransaction, run_record: RunRecord, step: int, groups: Sequence[GroupCommit], names: Mapping[str, str]
+) -> tuple[float, float, dict[str, GroupRecord]]:
+    """Record groups of a closed step as stale; only the step's count of stale groups changes.
+
+    Return the step's level, its mean P_g (that of the groups if it has none) and the groups' records.
+    """
     record = state.step(step)
     if record is None:
-        record = empty_step(state, run_record, step)
+        record = closed_step(state, run_record, step)
         run_record.first = step if run_record.first is None else min(run_record.first, step)
     record.stale_groups += len(groups)
     state.put_step(step, record)
-    level = record.before[0] if run_record.config.reference == "previous" else record.after[0]
     mean = request_mean(groups) if record.mean is None else record.mean
     before = problems_before(state, run_record, step, set(names.values()))
-    records = {
-        g.group_id: GroupRecord(
-            level,
-            record.after[0],
-            mean,
-            True,
-            g.counts,
-            record.before[1:],
-            before[names[g.group_id]].before,
-            g.digest,
-            g.payload,
-            before[names[g.group_id]].lengths if run_record.config.group_lengths else b"",
-        )
-        for g in groups
-    }
-    return Counted(record.after[0], mean, records)
-
-
-def request_mean(groups: Sequence[GroupCommit]) -> float:
-    """Return the mean P_g of these groups; 0.0 without groups."""
-    counts: dict[int, tuple[int, int]] = {}
-    for group in groups:
-        number, passes = counts.get(group.size, (0, 0))
-        counts[group.size] = (number + 1, passes + group.passes)
-    return mean_pass_ratio(counts) or 0.0
+    records = _new_records(run_record, groups, names, before, record.before, record.after[0], mean, stale=True)
+    write_records(state, step, ProblemChanges(), records)
+    return record.after[0], mean, records

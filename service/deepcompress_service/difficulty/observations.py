@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from . import refusals
+from .codec import RunRecord, group_digest
 from .length_counts import joined, pack_bins
-from .model import DifficultyConfig, Observation
+from .model import DifficultyConfig, GroupCommit, Observation
 from .observed_codec import ObservedGroup, pack_observed, pack_rollout, unpack_observed
 from .run_transaction import RunTransaction
-from .waiting import MAX_WAITING_ROLLOUTS, steps_of_arrival
+from .waiting import MAX_WAITING_ROLLOUTS, kept_steps, steps_of_arrival, waiting_groups
 
 
 def observe(state: RunTransaction, epoch: int, observations: Sequence[Observation]) -> list[bool]:
@@ -89,3 +91,71 @@ def _observe_step(
                     group.lengths = joined(group.lengths, pack_bins(bytes((seen.length_bin,))))
     state.put_rollouts(step, new)
     state.put("observed", step, {group_id: pack_observed(group) for group_id, group in changed.items()})
+
+
+def observed_step(state: RunTransaction, run_record: RunRecord, groups: Sequence[GroupCommit]) -> int:
+    """Return the step of a request with ``"step": "observed"``.
+
+    Raises:
+        NotObserved: The groups were not observed at exactly one open step.
+    """
+    ids = [group.group_id for group in groups]
+    for step in kept_steps(state, run_record):
+        known = state.read("groups", step, ids)
+        if len(known) == len(ids) and all(group_digest(known[g.group_id]) == g.digest for g in groups):
+            return step
+    waiting = [] if run_record.config.asynchronous else state.observed_steps(run_record.closed)
+    open_steps = [step for step in waiting if len(state.read("observed", step, ids)) == len(ids)]
+    if len(open_steps) != 1:
+        raise refusals.step_not_observed(open_steps)
+    return open_steps[0]
+
+
+def observed_problems(
+    state: RunTransaction, run_record: RunRecord, step: int, group_ids: Collection[str]
+) -> dict[str, str]:
+    """Return the problem_id of groups, by group_id, from their observations.
+
+    Raises:
+        NotObserved: A group has none.
+    """
+    if not run_record.config.asynchronous:
+        observed = state.read("observed", step, group_ids)
+    elif run_record.incarnation:
+        observed = {name: data for name, (_, data) in waiting_groups(state, group_ids).items()}
+    else:
+        observed = {}  # a run that this request creates: what waits is from before it was asynchronous
+    for group_id in group_ids:
+        if group_id not in observed:
+            raise refusals.missing_problem_id(group_id, step)
+    return {group_id: unpack_observed(observed[group_id]).problem_id for group_id in group_ids}
+
+
+def unshaped_groups(
+    state: RunTransaction, step: int, observed: Mapping[str, bytes]
+) -> list[tuple[str, int, GroupCommit]]:
+    """Return the observed groups of a step that were never shaped and count, by group_id.
+
+    Each has its problem_id and its generation before it.
+    """
+    shaped = state.read("groups", step, observed)
+    groups = [(group_id, unpack_observed(observed[group_id])) for group_id in sorted(observed.keys() - shaped.keys())]
+    return [(group.problem_id, group.generation, _commit_of(name, group)) for name, group in groups if group.counts]
+
+
+def _commit_of(group_id: str, group: ObservedGroup) -> GroupCommit:
+    """Return an observed group as the commit that counts it."""
+    return GroupCommit(
+        group_id,
+        group.problem_id,
+        b"",
+        b"",
+        group.size,
+        group.passes,
+        truncated=group.truncated,
+        tokens_known=group.tokens_known == group.size,
+        tokens_sum=group.tokens_sum,
+        correct_tokens_sum=group.correct_tokens_sum,
+        correct_tokens_min=group.correct_tokens_min,
+        lengths=group.lengths,
+    )

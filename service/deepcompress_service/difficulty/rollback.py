@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from . import refusals
 from .arithmetic import close_record, counted_ratio, present_problem
-from .codec import ProblemRecord, RunRecord, StepDelta, pack_problem, unpack_problem
+from .codec import ProblemRecord, RunRecord, StepDelta, new_run_record, pack_problem, unpack_problem
+from .engine import close_before
 from .length_counts import pack_pair, unpack_pair
 from .model import Checkpoint, ProblemState, RunState
+from .past import level_of
 from .run_transaction import RunTransaction
 from .samples import drop_samples_from, mark_pending, reindex
-from .steps import close_before, level_of, new_run_record
 
 
 def run_state(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, Protocol
 
+from . import refusals
 from .codec import RunRecord, StepRecord
 from .problem_index import ProblemIndex
 
@@ -140,3 +141,15 @@ class StoreTransaction(Protocol):
 
     def open_run(self, run: str, checkpoint: str | None = None) -> RunTransaction:
         """Return the run's own state, or that of one of its checkpoints."""
+
+
+def existing_run(state: RunTransaction, run: str) -> RunRecord:
+    """Return the run's record.
+
+    Raises:
+        UnknownRun: The run does not exist.
+    """
+    run_record = state.load()
+    if run_record is None:
+        raise refusals.unknown_run(run)
+    return run_record

@@ -21,11 +21,11 @@ from .codec import (
     unpack_problem,
 )
 from .dataset import DatasetRecord, unpack_prior
-from .engine import unpack_request
 from .length_counts import HALVED_AFTER, unpack_counts, unpack_pair
 from .model import CHANGE_KINDS, AccumulatorKind, ProblemState, SourceSums
 from .observed_codec import ROLLOUT_BYTES, unpack_observed
 from .sources import MAX_NAME, MAX_SOURCES, OTHER, pack_sources, source_integers, unpack_sources
+from .stepless import unpack_request
 from .unreadable import UNREADABLE
 
 BROKEN = UNREADABLE

@@ -11,9 +11,9 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import Literal, TypeVar
 
-from .. import engine, refusals
+from .. import refusals
 from ..arithmetic import close_record, problem_before
-from ..codec import decode, group_digest, unpack_group, unpack_problem
+from ..codec import decode, group_digest, new_run_record, unpack_group, unpack_problem
 from ..dataset import (
     DatasetRecord,
     Entry,
@@ -32,15 +32,16 @@ from ..model import (
 )
 from ..observations import observe
 from ..paging import Page, PageBuilder, Side, Sort
+from ..past import level_of
 from ..retention import IMPORT_S, OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import check_rewindable, closed_level, problem_now, rewind, run_state
-from ..run_transaction import Row
+from ..run_transaction import Row, existing_run
 from ..samples import (
     drop_samples_from,
     mark_pending,
 )
 from ..sources import counted_sources
-from ..steps import existing_run, level_of, new_run_record
+from ..stepless import payloads_of_request
 from ..transfer import (
     ExportReader,
     Receiver,
@@ -196,7 +197,7 @@ class LocalStore(LocalDatasets):
         def work(transaction: LocalTransaction) -> dict[str, bytes]:
             state = transaction.open_run(run)
             if step is None:
-                return engine.payloads_of_request(state.request(request_id or ""), groups)
+                return payloads_of_request(state.request(request_id or ""), groups)
             records = state.read("groups", step, groups)
             return {
                 name: unpack_group(data).payload

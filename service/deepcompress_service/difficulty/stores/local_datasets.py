@@ -24,8 +24,8 @@ from ..dataset import (
 from ..errors import DifficultyError, StoreUnavailable
 from ..identity import new_incarnation
 from ..retention import IMPORT_S
+from ..run_transaction import existing_run
 from ..samples import PORTION, SampleOutcome, SampleRequest, reindex_portion, sample
-from ..steps import existing_run
 from ..transfer import dataset_timeout
 from .local_transaction import SCRATCH, LocalTransaction, check_scratch
 

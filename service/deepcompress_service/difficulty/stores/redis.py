@@ -27,7 +27,6 @@ from ..codec import (
     unpack_group,
     unpack_problem,
 )
-from ..engine import payloads_of_request
 from ..errors import StoreTooNew, StoreUnavailable, UnknownRun
 from ..identity import new_incarnation
 from ..model import (
@@ -46,6 +45,7 @@ from ..paging import Page, PageBuilder, Side, Sort
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
 from ..sources import counted_sources
+from ..stepless import payloads_of_request
 from ..transfer import ExportReader, Receiver, accept_any_config
 from ..unreadable import refuses_unreadable, skip_unreadable
 from ..waiting import MAX_WAITING, MAX_WAITING_ROLLOUTS
