@@ -37,10 +37,9 @@ _STATE_TESTS = (
     "memory or engine",
 )
 _SHAPING_TESTS = (
-    *("vectors", "docs", "advantages", "config", "options", "level", "schedules", "signal", "reward_warnings"),
+    *("vectors", "docs", "advantages", "config", "options", "level", "schedules", "signal"),
     *(
         "decline",
-        "pace",
         "plain",
         "edges",
         "replay",
@@ -56,15 +55,18 @@ _SHAPING_TESTS = (
 """Quick ones first: the tests of a mutant end at the first failure."""
 TARGETS = {
     "shaping": Target(
-        ("service/deepcompress_service/shaping/**/*.py",),
-        tuple(f"tests/shaping/test_{name}.py" for name in _SHAPING_TESTS),
+        ("service/deepcompress_service/shaping/**/*.py", "service/deepcompress_service/scoring/warnings.py"),
+        (
+            *(f"tests/shaping/test_{name}.py" for name in _SHAPING_TESTS),
+            *(f"tests/scoring/test_{name}.py" for name in ("pace", "reward_warnings", "declines")),
+        ),
         {
             **dict.fromkeys(("guard", "lengths", "switches", "options"), "options"),
             **dict.fromkeys(("parameters", "reading", "registry"), "config"),
             "checks": "user",
             "configured": "shadows",
             "table": "docs",
-            "reward_warnings": "pace",
+            "warnings": "pace",
         },
     ),
     "difficulty": Target(

@@ -16,7 +16,7 @@ from deepcompress_service.dashboard import board, routes
 from deepcompress_service.difficulty.model import StepStatistics
 from deepcompress_service.scoring.pipeline import CACHED_PLANS_BYTES
 from deepcompress_service.scoring.plan import READ_PLANS_BYTES
-from deepcompress_service.scoring.training_warnings import KNOWN_COURSES, KNOWN_RUNS
+from deepcompress_service.scoring.warnings import KNOWN_COURSES, KNOWN_RUNS
 from deepcompress_service.server.memory_plan import LEAST_BYTES, SERVER_BYTES, container_limit, plan_memory
 from deepcompress_service.settings import MIB, Settings
 from deepcompress_verify.verdict import STATUSES

@@ -19,13 +19,13 @@ from deepcompress_service.app import create_app
 from deepcompress_service.dashboard import board, routes
 from deepcompress_service.difficulty.stores import redis
 from deepcompress_service.difficulty.stores.redis import RedisStore
-from deepcompress_service.scoring import pipeline, plan, training_warnings
-from deepcompress_service.scoring.training_warnings import FirstRollouts
+from deepcompress_service.scoring import pipeline, plan, warnings
+from deepcompress_service.scoring.warnings import FirstRollouts
 from deepcompress_service.settings import Settings
 
 SMALL = (
-    (training_warnings, "KNOWN_RUNS", 20),
-    (training_warnings, "KNOWN_COURSES", 10),
+    (warnings, "KNOWN_RUNS", 20),
+    (warnings, "KNOWN_COURSES", 10),
     (recent, "MAX_RUNS", 10),
     (board, "MAX_BOARDS", 5),
     (board, "MAX_SPARKS", 30),
@@ -108,7 +108,7 @@ def test_names_that_are_seen_once_leave_nothing(small_tables: TestClient) -> Non
 
 
 def test_first_rollouts_are_of_few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_warnings, "KNOWN_RUNS", 20)
+    monkeypatch.setattr(warnings, "KNOWN_RUNS", 20)
     first = FirstRollouts()
     for number in range(100):
         first.warning(f"r{number}", 0, [[False]])

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from deepcompress_service.app import create_app
 from deepcompress_service.difficulty.errors import DifficultyError
 from deepcompress_service.difficulty.model import StepStatistics
-from deepcompress_service.scoring.training_warnings import KNOWN_COURSES, Declines, closed_steps
+from deepcompress_service.scoring.warnings import KNOWN_COURSES, Declines, closed_steps
 from deepcompress_service.settings import Settings
 from deepcompress_service.shaping.decline import ClosedSteps, decline_warnings
 

@@ -13,9 +13,9 @@ from deepcompress_client.wire import RunConfig, ScoreRequest
 from deepcompress_service.activity.recent import Activity
 from deepcompress_service.activity.recorder import ActivityRecorder
 from deepcompress_service.difficulty.store import open_store
-from deepcompress_service.scoring import batch as batches
-from deepcompress_service.scoring.batch import GROUP_WORK, TURN, turns_of
-from deepcompress_service.scoring.pipeline import Pipeline
+from deepcompress_service.scoring import pipeline
+from deepcompress_service.scoring.batch import TURN
+from deepcompress_service.scoring.pipeline import GROUP_WORK, Pipeline, turns_of
 from deepcompress_service.scoring.plan import make_new_plan
 from deepcompress_service.settings import Settings
 from deepcompress_service.shaping import Group, Reward, StrategyError, strategies
@@ -97,20 +97,20 @@ def test_rewards_in_turns_are_those_at_once_to_the_last_bit(name: str, monkeypat
     async def answers() -> list[Any]:
         store = open_store("memory://")
         await store.open()
-        pipeline = Pipeline(Settings(), store, Rules(), ActivityRecorder(Activity()))  # type: ignore[arg-type]
+        scorer = Pipeline(Settings(), store, Rules(), ActivityRecorder(Activity()))  # type: ignore[arg-type]
         plan = make_new_plan(RunConfig.model_validate(CONFIGS[name]), 0.3)
         await store.put_run("r", plan.difficulty, plan.text)
         given = []
         for step, groups in enumerate([*steps, steps[-1]]):  # the last one is repeated
             sent = {"run": "r", "step": min(step, 1), "groups": groups, "signal": True}
             tasks = BackgroundTasks()
-            scored = await pipeline.score(ScoreRequest.model_validate(sent), tasks.add_task)
+            scored = await scorer.score(ScoreRequest.model_validate(sent), tasks.add_task)
             given.append(scored.to_dict())
             await tasks()
         return given
 
     at_once = asyncio.run(answers())
-    monkeypatch.setattr(batches, "TURN", 48)
+    monkeypatch.setattr(pipeline, "TURN", 48)
     in_turns = asyncio.run(answers())
     for one, other in zip(at_once, in_turns, strict=True):
         # The figures of the signal add up over turns: they may differ in the last bits.
@@ -132,15 +132,15 @@ def test_the_error_of_a_group_names_its_position_in_the_request(monkeypatch: pyt
     async def refused() -> str:
         store = open_store("memory://")
         await store.open()
-        pipeline = Pipeline(Settings(), store, Rules(), ActivityRecorder(Activity()))  # type: ignore[arg-type]
+        scorer = Pipeline(Settings(), store, Rules(), ActivityRecorder(Activity()))  # type: ignore[arg-type]
         request = ScoreRequest.model_validate({"run": "r", "step": 0, "groups": groups})
         with pytest.raises(StrategyError) as error:
-            await pipeline.score(request, lambda *_: None)
+            await scorer.score(request, lambda *_: None)
         return error.value.field
 
     monkeypatch.setattr(Reward, "shape", failing)
     assert asyncio.run(refused()) == "groups.33"
-    monkeypatch.setattr(batches, "TURN", 48)
+    monkeypatch.setattr(pipeline, "TURN", 48)
     assert asyncio.run(refused()) == "groups.33"
 
 

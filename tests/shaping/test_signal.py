@@ -9,7 +9,8 @@ from statistics import fmean, stdev
 
 import pytest
 
-from deepcompress_service.shaping import Group, reward_from_config
+from deepcompress_service.scoring.warnings import reward_warnings
+from deepcompress_service.shaping import Group, Reward, reward_from_config
 from deepcompress_service.shaping.guard import GuardSums
 from deepcompress_service.shaping.lengths import LengthRecord
 from deepcompress_service.shaping.signal import SignalSums
@@ -182,9 +183,8 @@ def test_untrainable_rollouts_are_left_out() -> None:
     assert reward.signal([one], reward.shape([one])).easy_tokens == 50
 
 
-def slugs(reward: object, sent: list[Group]) -> set[str]:
-    assert hasattr(reward, "shape")
-    return {slug for slug, _ in reward.warnings(sent, reward.shape(sent))}  # type: ignore[attr-defined]
+def slugs(reward: Reward, sent: list[Group]) -> set[str]:
+    return {slug for slug, _ in reward_warnings(reward, sent, reward.shape(sent))}
 
 
 def test_a_length_term_too_small_to_matter() -> None:
@@ -236,7 +236,8 @@ def test_figures_on_the_bounds_of_their_warnings(changed: dict[str, float | None
     reward = reward_from_config({"name": "kimi_k1.5"})
     shaped = reward.shape(sent)
     figures = replace(reward.signal(sent, shaped), length_share=0.021, length_correctness=0.21, expected_drift=-0.001)
-    found = {slug for slug, _ in reward.warnings(sent, shaped, replace(figures, **changed))}  # type: ignore[arg-type]
+    changed_figures = replace(figures, **changed)  # type: ignore[arg-type]
+    found = {slug for slug, _ in reward_warnings(reward, sent, shaped, changed_figures)}
     assert found & {"longer-is-right", "weak-length-signal"} == warned
 
 

@@ -37,7 +37,7 @@ from ..scoring.errors import InvalidRequestError
 from ..scoring.records import stored_rollout, stored_verdict
 from ..scoring.request_checks import check_row, make_checks, reads_config
 from ..scoring.rewards import verdict_answers
-from ..scoring.training_warnings import run_created
+from ..scoring.warnings import run_created
 from .auth import GrantDep
 from .context import Context, ContextDep, cancel_on_disconnect, check_waiting_room, run_scheduled
 from .descriptions import documented

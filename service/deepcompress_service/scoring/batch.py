@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, TypeVar
 
 from deepcompress_client.wire import ScoreGroup, ScoreRequest, ShapeGroup, ShapeRequest, Signal
@@ -21,29 +20,10 @@ AddTask = Callable[..., None]
 BatchRequest = ShapeRequest | ScoreRequest
 TURN = 4_096
 """Rollouts that are worked on before other requests take their turn: at most about 10 ms of work of one stage."""
-GROUP_WORK = 8
-"""Rollouts whose work that of a group equals, beside that of its own rollouts."""
-
 RELEASED = 512
 """Values of a list that are freed in one turn: groups, for example."""
 
 T = TypeVar("T")
-
-
-def turns_of(sizes: Sequence[int], work: int = GROUP_WORK) -> list[slice]:
-    """Return the slices of a request's groups that are worked on in one turn: of TURN rollouts, or of one group.
-
-    `sizes` has the number of rollouts of each group; a group counts as `work` more.
-    """
-    if sum(sizes) + work * len(sizes) <= TURN:
-        return [slice(0, len(sizes))]
-    ends, done = [0], 0
-    for index, size in enumerate(sizes, 1):
-        done += size + work
-        if done >= TURN or index == len(sizes):
-            ends.append(index)
-            done = 0
-    return [slice(begin, end) for begin, end in pairwise(ends)]
 
 
 async def in_turns(turns: Sequence[slice]) -> AsyncIterator[slice]:

@@ -18,9 +18,9 @@ from ..difficulty.identity import check_identity
 from ..difficulty.model import Observation
 from ..difficulty.refusals import run_lost
 from ..shaping.lengths import bin_of
-from .batch import in_turns, release, turns_of
+from .batch import in_turns, release
 from .errors import InvalidRequestError
-from .pipeline import Pipeline
+from .pipeline import Pipeline, turns_of
 from .request_checks import check_version, limit
 
 

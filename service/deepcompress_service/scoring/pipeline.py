@@ -7,7 +7,7 @@
     commit    Batch, plan -> CommitOutcome               one atomic store call: new, replayed or stale
     shape     Batch, CommitOutcome, plan -> Rewards      a function of its inputs (`rewards`)
     answer    -> typed answer                            pure (`rewards`)
-    record    metrics and activity                       after the answer is sent
+    record    metrics and activity                       after the answer is sent (`recording`)
 
 Rewards are computed from the state that the commit returned, never from the state before it. They are a function of
 the record and of the request: a repeated request gets the same bits (docs/design.md, 3).
@@ -19,11 +19,11 @@ import asyncio
 import hashlib
 import logging
 import time
-from bisect import bisect_left
 from collections.abc import Awaitable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import TypeVar
 
 from cachetools import LRUCache
@@ -31,10 +31,9 @@ from cachetools import LRUCache
 from deepcompress_client.wire import RunConfig, ScoreAnswer, ScoreRequest, ShapeAnswer, ShapeRequest
 from deepcompress_verify import Check, Verdict
 
-from ..activity.recent import GroupAge
-from ..activity.recorder import ActivityRecorder, CountedGroup, scored_rows
+from ..activity.recorder import ActivityRecorder
 from ..difficulty.errors import UNUSABLE, DifficultyError, UnknownRun
-from ..difficulty.model import Commit, CommitOutcome, GroupOutcome, RunState
+from ..difficulty.model import Commit, CommitOutcome, RunState
 from ..difficulty.refusals import too_many_runs
 from ..difficulty.store import DifficultyStore
 from ..observability import metrics, tracing
@@ -42,17 +41,18 @@ from ..remote import RemoteCheckers
 from ..settings import Settings
 from ..shaping import Group
 from ..shaping.advantages import step_whitening
-from ..shaping.signal import SignalSums
-from .ages import check_asynchronous, group_age, seen_age
-from .batch import AddTask, Batch, BatchGroup, BatchRequest, Rewards, beside, in_turns, release, turns_of
+from .ages import check_asynchronous, group_age
+from .batch import TURN, AddTask, Batch, BatchGroup, BatchRequest, beside, in_turns, release
 from .errors import InvalidRequestError
 from .plan import RunPlan, make_new_plan, plan_bytes, plan_from_text
 from .protocols import Verifier
+from .recording import count_verdicts, record
 from .records import group_commit, score_digest, shape_digest, unpack_age, unpack_verdicts
 from .remote_checks import Recorded, check_all, nothing_recorded
 from .request_checks import check_inputs, make_checks, validate
-from .rewards import Answer, answer, shape, shaping_input, signal_of
-from .training_warnings import (
+from .rewards import Answer, answer, shape, shaping_input
+from .unchecked import NOT_TRAINABLE, checked_parts
+from .warnings import (
     UNTRAINABLE,
     Declines,
     FirstRollouts,
@@ -62,7 +62,6 @@ from .training_warnings import (
     too_old_groups,
     untrainable_warnings,
 )
-from .unchecked import NOT_TRAINABLE, checked_parts
 
 log = logging.getLogger("deepcompress.scoring")
 
@@ -70,6 +69,9 @@ CACHED_PLANS_BYTES = 48 << 20
 """Most bytes of the cached plans of runs: those of 1,700 runs of the default configuration."""
 HASHED_AT_ONCE = 1 << 19
 """Most characters that are hashed on the event loop, about half a millisecond of work."""
+
+GROUP_WORK = 8
+"""Rollouts whose work that of a group equals, beside that of its own rollouts."""
 
 T = TypeVar("T")
 
@@ -164,7 +166,7 @@ class Pipeline:
         rewards = await shape(batch, outcome)
         answered = await answer(batch, outcome, rewards, kind)
         metrics.SHAPE_SECONDS.observe(time.perf_counter() - began)
-        add_task(self.record, batch, outcome, rewards)
+        add_task(record, self.recorder, self._declines, batch, outcome, rewards)
         return answered
 
     # --- stage: resolve ----------------------------------------------------------------------------------
@@ -275,7 +277,7 @@ class Pipeline:
                 longest = self.settings.max_text_chars
                 verdicts = await check_all(checks, by_rules, self.remote, tenant, longest, recorded)
         metrics.VERIFY_SECONDS.observe(time.perf_counter() - began)
-        add_task(self.count_verdicts, verdicts)
+        add_task(count_verdicts, verdicts)
         return verdicts
 
     async def _recorded_verdicts(self, request: ScoreRequest, digests: Sequence[bytes]) -> dict[int, Verdict]:
@@ -354,15 +356,15 @@ class Pipeline:
         for turn in batch.turns:
             if turn.start:
                 await asyncio.sleep(0)
-            for group, record in zip(batch.groups[turn], outcome.groups[turn], strict=True):
-                if not record.replayed:
+            for group, counted in zip(batch.groups[turn], outcome.groups[turn], strict=True):
+                if not counted.replayed:
                     too_old += group.too_old
-                    stale += record.stale
+                    stale += counted.stale
                     new.append(group.correct)
                     continue
-                group.age, group.too_old = unpack_age(record.payload)
+                group.age, group.too_old = unpack_age(counted.payload)
                 if group.verdicts is not None:
-                    fresh, recorded = group.verdicts, unpack_verdicts(record.payload, len(group.verdicts))
+                    fresh, recorded = group.verdicts, unpack_verdicts(counted.payload, len(group.verdicts))
                     changed += sum(map(_contradict, fresh, recorded))
                     _set_verdicts(group, recorded)
         if stale:
@@ -412,53 +414,6 @@ class Pipeline:
         shaped = await beside(batch.large, partial(reward.shape, groups))
         return await beside(batch.large, partial(step_whitening, groups, shaped))
 
-    # --- stage: record -----------------------------------------------------------------------------------
-
-    async def record(self, batch: Batch, outcome: CommitOutcome | None, rewards: Rewards) -> None:
-        """Count the groups in the metrics, and give the recorder its sample."""
-        request = batch.request
-        ages: list[GroupAge] = []
-        async for turn in in_turns(batch.turns):
-            ages += map(seen_age, batch.groups[turn])
-        if outcome is None:
-            metrics.count_groups("eval", ["new"] * len(batch.groups))
-        else:
-            metrics.count_groups("train", list(map(_kind, outcome.groups, batch.groups)))
-            for slug, _ in rewards.warnings:
-                metrics.WARNINGS.labels(slug).inc()
-            new = [index for index, record in enumerate(outcome.groups) if not record.replayed and not record.stale]
-            signal = await signal_of(batch, rewards, new)
-            async for turn in in_turns(batch.turns):
-                counted = [
-                    CountedGroup(
-                        outcome.groups[index].problem_id,
-                        rewards.groups[index],
-                        rewards.shaped[index],
-                        batch.groups[index].statuses,
-                        batch.groups[index].tallies,
-                        ages[index],
-                    )
-                    for index in new[bisect_left(new, turn.start) : bisect_left(new, turn.stop)]
-                ]
-                self.recorder.record_batch(outcome, rewards.warnings, counted, signal)
-                signal = SignalSums()  # it is recorded once
-        if outcome is not None:
-            closed = outcome.closed_before, outcome.closed
-            await self._declines.update(outcome.run, outcome.epoch, outcome.step, *closed)
-        if isinstance(request, ScoreRequest):
-            verdicts = [group.verdicts or () for group in batch.groups]
-            step = outcome.step if outcome else None
-            sampled = partial(scored_rows, request, step, rewards.shaped, verdicts, ages)
-            self.recorder.record_rows(request.run, await beside(batch.large, sampled))
-        if batch.large:
-            for values in (batch.groups, rewards.groups, rewards.shaped):
-                await release(values)
-
-    async def count_verdicts(self, verdicts: Sequence[Verdict]) -> None:
-        """Count the verdicts in the metrics."""
-        async for turn in in_turns(turns_of([1] * len(verdicts), 0)):
-            metrics.count_verdicts(verdicts[turn])
-
     # --- calls of the store -----------------------------------------------------------------------------
 
     async def timed(self, operation: str, call: Awaitable[T]) -> T:
@@ -474,16 +429,26 @@ class Pipeline:
             metrics.STORE_SECONDS.labels(operation).observe(time.perf_counter() - began)
 
 
+def turns_of(sizes: Sequence[int], work: int = GROUP_WORK) -> list[slice]:
+    """Return the slices of a request's groups that are worked on in one turn: of TURN rollouts, or of one group.
+
+    `sizes` has the number of rollouts of each group; a group counts as `work` more.
+    """
+    if sum(sizes) + work * len(sizes) <= TURN:
+        return [slice(0, len(sizes))]
+    ends, done = [0], 0
+    for index, size in enumerate(sizes, 1):
+        done += size + work
+        if done >= TURN or index == len(sizes):
+            ends.append(index)
+            done = 0
+    return [slice(begin, end) for begin, end in pairwise(ends)]
+
+
 def _set_verdicts(group: BatchGroup, verdicts: Sequence[Verdict]) -> None:
     group.verdicts = verdicts
     group.correct = tuple([verdict.correct for verdict in verdicts])
     group.statuses = tuple([verdict.status for verdict in verdicts])
-
-
-def _kind(record: GroupOutcome, group: BatchGroup) -> str:
-    if record.replayed:
-        return "replayed"
-    return "stale" if record.stale else "too_old" if group.too_old else "new"
 
 
 def _contradict(one: Verdict, other: Verdict) -> bool:

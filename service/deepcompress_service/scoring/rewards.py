@@ -8,7 +8,6 @@ A large batch takes turns with other requests on the event loop, between the par
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -32,10 +31,10 @@ from ..difficulty.model import CommitOutcome, GroupOutcome
 from ..shaping import Group, ProblemHistory, Reward, ShapedGroup, ShapingError
 from ..shaping.lengths import LengthRecord
 from ..shaping.signal import MIN_GROUPS, SignalSums
-from .batch import Batch, BatchGroup, Rewards, beside, in_turns
+from .batch import Batch, BatchGroup, Rewards, beside
 from .records import unpack_whitening
-from .training_warnings import run_created
 from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_group, whole_shadows
+from .warnings import reward_warnings, run_created
 
 Answer = TypeVar("Answer", ShapeAnswer, ScoreAnswer)
 
@@ -85,7 +84,7 @@ async def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
     if outcome is not None:
         rewards.sums = joined_sums(sums) if has_signal else None
         figures = None if rewards.sums is None else rewards.sums.figures()
-        finding = partial(reward.warnings, groups, shaped, figures)
+        finding = partial(reward_warnings, reward, groups, shaped, figures)
         warnings = await asyncio.to_thread(finding) if batch.large else finding()
         rewards.warnings = [*batch.warnings, *warnings]
         if batch.request.signal and figures is not None:
@@ -101,27 +100,6 @@ def joined_sums(parts: Sequence[SignalSums]) -> SignalSums:
     for one in others:
         first.add(one)
     return first
-
-
-async def signal_of(batch: Batch, rewards: Rewards, new: Sequence[int]) -> SignalSums:
-    """Return the sums of the signal's figures over the groups whose indices are `new`, ascending."""
-    reward, statuses = batch.plan.reward, [group.statuses for group in batch.groups]
-    if len(new) == len(batch.groups):
-        if rewards.sums is not None:
-            return rewards.sums
-        if not any("unchecked" in row for row in statuses):
-            return reward.signal_sums(rewards.groups, rewards.shaped)
-    sums = [SignalSums()]
-    async for part in in_turns(batch.parts):
-        groups = checked_parts(rewards.groups[part], statuses[part])
-        own = [groups[i - part.start] for i in new[bisect_left(new, part.start) : bisect_left(new, part.stop)]]
-        if own:
-            sums.append(await beside(batch.whole, partial(_signal_sums, reward, own)))
-    return joined_sums(sums[1:] or sums)
-
-
-def _signal_sums(reward: Reward, groups: Sequence[Group]) -> SignalSums:
-    return reward.signal_sums(groups, reward.shape(groups))
 
 
 def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None, reward: Reward) -> Group:

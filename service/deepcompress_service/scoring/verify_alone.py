@@ -11,9 +11,9 @@ from deepcompress_verify import Check, Verdict
 from ..activity.recorder import verify_rows
 from ..difficulty.errors import UNUSABLE
 from ..observability import metrics
-from .batch import TURN, AddTask, beside, in_turns, release, turns_of
+from .batch import TURN, AddTask, beside, in_turns, release
 from .observing import observation, takes_observations_without_step
-from .pipeline import Pipeline
+from .pipeline import Pipeline, turns_of
 from .request_checks import make_checks, missing_identity, reads_config, validate_items
 from .rewards import verdict_answers
 

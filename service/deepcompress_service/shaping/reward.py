@@ -21,9 +21,8 @@ from .families.overlong import overlong_term
 from .guard import KINDS, GuardSums
 from .options import Options
 from .parameters import Params
-from .reward_warnings import find_warnings, pace_warnings
 from .schedules import Schedule, has_schedule, resolve
-from .signal import MIN_GROUPS, Signal, SignalSums, signal_sums, signal_warnings
+from .signal import Signal, SignalSums, signal_sums
 from .strategy import NEEDS, AccumulatorSpec, AdvantageTerms, Parts
 from .switches import TargetTerms, closed, target_terms
 from .types import COMPONENTS, Group, ShapedGroup, Why
@@ -231,26 +230,6 @@ class Reward:
                 for index, shaped in zip(positions, of_step, strict=True):
                     rows[index][configured.label] = shaped
         return rows
-
-    def warnings(
-        self, groups: Sequence[Group], shaped: Sequence[ShapedGroup], figures: Signal | None = None
-    ) -> list[tuple[str, str]]:
-        """Return the known problems that these groups show, as a stable slug and a sentence.
-
-        `figures` are those of `signal`, if they are known.
-        Every answer has them while they hold; clients log each kind once.
-        """
-        now = self.at(groups[0].step or 0) if self.scheduled and groups else self
-        uses_level = "level" in self.main.requires and self.reference != "dataset"
-        newest = max(groups, key=lambda group: group.step or 0, default=None) if uses_level else None
-        found = find_warnings(now.main.strategy, now.overlong, groups, shaped)
-        if newest is not None and newest.level is not None and newest.step is not None:
-            steps = newest.step + (self.reference == "current")
-            found += pace_warnings(newest.level, self.initial_level, self.ema, steps)
-        if len(groups) < MIN_GROUPS:
-            return found
-        scaled = not shaped or shaped[0].advantages is None
-        return found + signal_warnings(figures or self.signal(groups, shaped), groups, shaped, scaled=scaled)
 
     def signal(self, groups: Sequence[Group], shaped: Sequence[ShapedGroup]) -> Signal:
         """Return the figures of these groups and their rewards: see `Signal`."""

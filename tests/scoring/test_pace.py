@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepcompress_service.scoring.warnings import FAR, MIN_STEPS, pace_warnings, reward_warnings, run_pass_ratio
 from deepcompress_service.shaping import Group, reward_from_config
 from deepcompress_service.shaping.level import next_level
-from deepcompress_service.shaping.reward_warnings import FAR, MIN_STEPS, pace_warnings, run_pass_ratio
 
 UNIT = st.floats(0, 1)
 
@@ -74,7 +74,7 @@ def test_a_level_that_is_the_batch_or_is_fixed_has_no_pace(ema: float) -> None:
 def slugs(strategy: dict[str, object], step: int, level: float) -> set[str]:
     reward = reward_from_config(strategy)
     groups = [Group((True, False), (10, 20), (False, False), level=level, step=step)]
-    return {slug for slug, _ in reward.warnings(groups, reward.shape(groups))}
+    return {slug for slug, _ in reward_warnings(reward, groups, reward.shape(groups))}
 
 
 def test_the_reward_has_it_where_the_run_uses_its_level() -> None:

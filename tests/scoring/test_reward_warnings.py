@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from deepcompress_service.scoring.warnings import reward_warnings
 from deepcompress_service.shaping import Group, reward_from_config
 
 
@@ -16,7 +17,7 @@ def slugs(config: dict[str, Any], *groups: Group, **more: Any) -> set[str]:
         gate=more.get("gate"),
         advantage=more.get("advantage"),
     )
-    return {slug for slug, _ in reward.warnings(groups, reward.shape(groups))}
+    return {slug for slug, _ in reward_warnings(reward, groups, reward.shape(groups))}
 
 
 def group(correct: str, *tokens: int, truncated: str = "", **more: Any) -> Group:
