@@ -19,6 +19,7 @@ from deepcompress_service.scoring.plan import READ_PLANS_BYTES
 from deepcompress_service.scoring.warnings import KNOWN_COURSES, KNOWN_RUNS
 from deepcompress_service.server.memory_plan import LEAST_BYTES, SERVER_BYTES, container_limit, plan_memory
 from deepcompress_service.settings import MIB, Settings
+from deepcompress_service.shaping import Group, ShapedGroup
 from deepcompress_verify.verdict import STATUSES
 
 START_BYTES = 110 * MIB
@@ -101,8 +102,11 @@ def full_activity(runs: int) -> Activity:
             assert one is not None
             one.course[step].sources.extend(1.5 * step + n for n in range((sources.MAX_SOURCES + 1) * 8))
         assert one is not None
-        many = [1_000 + n for n in range(2 * recent.MAX_POINTS)]
-        activity.record_group(one, "p" * 80, 0.5, "hard", many, [True] * len(many), [n / 7 for n in many], {})
+        many = tuple(1_000 + n for n in range(2 * recent.MAX_POINTS))
+        group = Group((True,) * len(many), many, (False,) * len(many))
+        rewards = tuple(n / 7 for n in many)
+        shaped = ShapedGroup(rewards, {"length": rewards}, rewards, 1.0, 0.5, "hard")
+        activity.record_group(one, "p" * 80, group, shaped, {})
     return activity
 
 

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepcompress_service.activity import recent as bounds
-from deepcompress_service.activity.recent import Activity, beta_bin, clip, sample
+from deepcompress_service.activity.recent import Activity, RunActivity, beta_bin, clip, sample
+from deepcompress_service.activity.recorder import sums_of_parts
 from deepcompress_service.activity.shared import SharedActivity, join
+from deepcompress_service.shaping import Group, ShapedGroup
 
 
 def verdict(status: str = "wrong", text: str = "1") -> dict[str, Any]:
@@ -28,12 +30,22 @@ def verdict(status: str = "wrong", text: str = "1") -> dict[str, Any]:
     }
 
 
+def record(
+    activity: Activity, recent: RunActivity, tokens: list[int], rewards: list[float], beta: float = 0.1
+) -> None:
+    """Record one group whose rollouts are all correct."""
+    size = len(tokens)
+    group = Group((True,) * size, tuple(tokens), (False,) * size)
+    zeros = (0.0,) * size
+    components = {"outcome": tuple(rewards), "length": zeros, "overlong": zeros}
+    shaped = ShapedGroup(tuple(rewards), components, zeros, 1.0, beta, "simple" if beta > 0 else "hard")
+    activity.record_group(recent, "p", group, shaped, sums_of_parts(shaped))
+
+
 def note(activity: Activity, run: str, step: int, count: int = 4, reward: float = 1.0, epoch: int = 0) -> None:
     recent = activity.begin_step(run, epoch, step, [("equal-lengths", "all lengths are equal")])
     if recent is not None:
-        activity.record_group(
-            recent, "p", -0.2, "hard", [10] * count, [True] * count, [reward] * count, {"outcome": [reward] * count}
-        )
+        record(activity, recent, [10] * count, [reward] * count, beta=-0.2)
 
 
 def test_memory_is_bounded_for_any_input() -> None:
@@ -57,7 +69,7 @@ def test_the_points_are_a_fair_sample_of_the_step() -> None:
     recent = activity.begin_step("r", 0, 1, [])
     assert recent is not None
     for tokens in range(20_000):
-        activity.record_group(recent, "p", 0.1, "simple", [tokens], [True], [0.0], {})
+        record(activity, recent, [tokens], [0.0])
     mean = sum(point.tokens for point in recent.points) / bounds.MAX_POINTS
     assert mean == pytest.approx(10_000, rel=0.07)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from deepcompress_service.activity.course import MAX_COURSE, StepSums, begin_step, join_courses
 from deepcompress_service.activity.recent import MAX_WARNINGS, Activity
+from deepcompress_service.activity.recorder import sums_of_parts
 from deepcompress_service.activity.shared import SharedActivity
 from deepcompress_service.shaping import Group, ShapedGroup
 from deepcompress_service.shaping.signal import signal, signal_sums
@@ -30,12 +32,18 @@ def shaped(outcome: tuple[float, ...] = OUTCOME, length: tuple[float, ...] = LEN
     return ShapedGroup(rewards, parts, length, 0.75, 0.1, "simple", **options)
 
 
+def add(
+    sums: StepSums, statuses: Sequence[str | None], group: Group | None = None, result: ShapedGroup | None = None
+) -> None:
+    sums.add_group((group or a_group()).correct, statuses, sums_of_parts(result or shaped()))
+
+
 def test_a_step_has_the_means_and_shares_of_its_groups() -> None:
     sums = StepSums(0, 3, 10.0, 11.0)
-    sums.add_group(a_group(), shaped(), ("correct", "correct", "no_answer", "correct"))
-    sums.add_group(a_group((True,) * 4), shaped((1.0,) * 4), ("correct",) * 4)
-    sums.add_group(a_group((False,) * 4), shaped((-1.0,) * 4, (0.0,) * 4), (None,) * 4)
-    sums.add_group(a_group((True, False, False, False)), shaped(), ("correct", "unchecked", "unchecked", "undecided"))
+    add(sums, ("correct", "correct", "no_answer", "correct"))
+    add(sums, ("correct",) * 4, a_group((True,) * 4), shaped((1.0,) * 4))
+    add(sums, (None,) * 4, a_group((False,) * 4), shaped((-1.0,) * 4, (0.0,) * 4))
+    add(sums, ("correct", "unchecked", "unchecked", "undecided"), a_group((True, False, False, False)))
     row = sums.row()
     assert (row["all_correct"], row["mixed"], row["none_correct"]) == (1, 2, 1)
     assert row["reward"] == pytest.approx((2.05 + 4.05 - 4 + 2.05) / 16)
@@ -97,7 +105,7 @@ def test_workers_share_courses_and_warnings(tmp_path: Path) -> None:
         for activity, step in ((first, 7), (second, 8)):
             recent = activity.begin_step("r", 0, step, [("equal-lengths", f"at {step}")])
             assert recent is not None
-            recent.course[step].add_group(a_group(), shaped(), ("correct",) * 4)
+            add(recent.course[step], ("correct",) * 4)
         await one.publish()
         await two.publish()
         seen = await one.of("r")

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from ..shaping import Group, ShapedGroup
 from ..shaping.signal import SignalSums
 from .sources import SourceRewards, add_all, mean_rewards
 
@@ -51,23 +50,22 @@ class StepSums:
     sources: SourceRewards[float] = field(default_factory=lambda: array("d"))
     """Rewards by data source (`sources.FIELDS`), in the order of the run's names."""
 
-    def add_group(self, group: Group, shaped: ShapedGroup, statuses: Sequence[str | None]) -> None:
-        """Add one group. `statuses` is [rollouts]."""
-        rewards, components = shaped.rewards, shaped.components
-        self.rollouts += len(rewards)
-        self.total += sum(rewards)
-        self.outcome += sum(components.get("outcome", ()))
-        self.length += sum(components.get("length", ()))
-        self.overlong += sum(components.get("overlong", ()))
+    def add_group(self, correct: Sequence[bool], statuses: Sequence[str | None], parts: Mapping[str, float]) -> None:
+        """Add one group, [rollouts], and the sums of its rewards: "total" and those of its components, by name."""
+        self.rollouts += len(correct)
+        self.total += parts["total"]
+        self.outcome += parts["outcome"]
+        self.length += parts["length"]
+        self.overlong += parts["overlong"]
         counted = _COUNTED_STATUSES.intersection(statuses)
-        checked: Sequence[bool] = group.correct
+        checked = correct
         if "unchecked" in counted:
-            checked = [ok for ok, status in zip(group.correct, statuses, strict=True) if status != "unchecked"]
+            checked = [ok for ok, status in zip(correct, statuses, strict=True) if status != "unchecked"]
         if checked:
-            correct = sum(checked)
-            self.all_correct += correct == len(checked)
-            self.none_correct += correct == 0
-            self.mixed += 0 < correct < len(checked)
+            passes = sum(checked)
+            self.all_correct += passes == len(checked)
+            self.none_correct += passes == 0
+            self.mixed += 0 < passes < len(checked)
         self.with_status += len(statuses) - statuses.count(None)
         for status in counted:
             setattr(self, status, getattr(self, status) + statuses.count(status))

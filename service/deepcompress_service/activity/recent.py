@@ -15,8 +15,9 @@ import unicodedata
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from ..shaping import Group, ShapedGroup
 from .course import StepSums, begin_step
 
 MAX_RUNS = 64
@@ -225,44 +226,42 @@ class Activity:
         self,
         activity: RunActivity,
         problem_id: str,
-        beta: float | None,
-        difficulty: Literal["simple", "hard", "even"] | None,
-        tokens: Sequence[int] | None,
-        correct: Sequence[bool],
-        rewards: Sequence[float],
-        components: Mapping[str, Sequence[float]],
+        group: Group,
+        shaped: ShapedGroup,
+        parts: Mapping[str, float],
         age: GroupAge = NO_AGE,
     ) -> None:
-        """Add one group of the current step. `tokens`, `correct`, `rewards` and the components are [rollouts]."""
-        if beta is not None:
-            activity.betas[beta_bin(beta)] += 1
+        """Add one group of the current step, and the sums of its rewards: "total" and its components, by name."""
+        tokens, correct, rewards, length = group.tokens, group.correct, shaped.rewards, shaped.components["length"]
+        if shaped.beta is not None:
+            activity.betas[beta_bin(shaped.beta)] += 1
         activity.rollouts += len(rewards)
-        for name, values in (*components.items(), ("total", rewards)):
-            activity.sums[name] = activity.sums.get(name, 0.0) + sum(values)
+        for name, value in parts.items():
+            activity.sums[name] = activity.sums.get(name, 0.0) + value
         if tokens is None:
             return
         # Reservoir sampling (algorithm L; Li 1994, ACM TOMS 20(4)): each rollout of the step is in the sample with
         # equal probability, and rollouts that are skipped need no work.
         end = activity.seen_points + len(tokens)
-        length = components.get("length") or (0.0,) * len(tokens)
-        name = clip(problem_id, MAX_ID)
+        name = clip(problem_id, MAX_ID) if activity.next_point < end else ""
         while activity.next_point < end:
             index = activity.next_point - activity.seen_points
             version = age.versions[index] if age.versions else None
-            of_rollout = tokens[index], rewards[index], correct[index], difficulty, name, length[index]
+            of_rollout = tokens[index], rewards[index], correct[index], shaped.difficulty, name, length[index]
             point = SeenRollout(*of_rollout, version, age.age, age.too_old)
             if len(activity.points) < MAX_POINTS:
                 activity.points.append(point)
             else:
-                activity.points[self._random.randrange(MAX_POINTS)] = point
+                activity.points[int(self._random.random() * MAX_POINTS)] = point
             full = len(activity.points) == MAX_POINTS
             activity.next_point += self._skip(activity) if full else 1
         activity.seen_points = end
 
     def _skip(self, activity: RunActivity) -> int:
         """Return the distance to the next rollout that enters the sample."""
-        activity.sampling_weight *= math.exp(math.log(1.0 - self._random.random()) / MAX_POINTS)
-        return 1 + int(math.log(1.0 - self._random.random()) / math.log1p(-activity.sampling_weight))
+        random = self._random.random
+        activity.sampling_weight *= math.exp(math.log(1.0 - random()) / MAX_POINTS)
+        return 1 + int(math.log(1.0 - random()) / math.log1p(-activity.sampling_weight))
 
     def _get_or_create(self, run: str) -> RunActivity:
         activity = self._runs.get(run)

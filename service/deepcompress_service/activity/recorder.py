@@ -61,21 +61,20 @@ class ActivityRecorder:
         sums.signal.add(signal)
         for one in groups:
             result = one.shaped
-            sums.add_group(one.group, result, one.statuses)
+            parts = sums_of_parts(result)
+            sums.add_group(one.group.correct, one.statuses, parts)
             if one.tallies is not None:
-                reward = sum(result.rewards) / len(result.rewards)
-                add_group(sums.sources, activity.sources, one.tallies, reward)
-            self.activity.record_group(
-                activity,
-                one.problem_id,
-                result.beta,
-                result.difficulty,
-                one.group.tokens,
-                one.group.correct,
-                result.rewards,
-                {**result.components, **{f"scores.{name}": row for name, row in (result.scores or {}).items()}},
-                one.age,
-            )
+                add_group(sums.sources, activity.sources, one.tallies, parts["total"] / len(result.rewards))
+            self.activity.record_group(activity, one.problem_id, one.group, result, parts, one.age)
+
+
+def sums_of_parts(shaped: ShapedGroup) -> dict[str, float]:
+    """Return the sums of a group's rewards: those of its components and scores by name, then "total"."""
+    parts = {name: sum(values) for name, values in shaped.components.items()}
+    if shaped.scores:
+        parts |= {f"scores.{name}": sum(values) for name, values in shaped.scores.items()}
+    parts["total"] = sum(shaped.rewards)
+    return parts
 
 
 def verify_rows(request: VerifyRequest, verdicts: Sequence[Verdict]) -> list[tuple[str | None, list[dict[str, Any]]]]:

@@ -167,14 +167,14 @@ def check_inputs(request: BatchRequest, plan: RunPlan) -> None:
         raise InvalidRequestError("step", f"the strategy {name} needs the trainer's step", "missing-step")
     if "tokens" in needs:
         for index, sent in enumerate(groups):
-            for rollout_index, rollout in enumerate(sent.rollouts):
-                if rollout.tokens is None:
-                    raise InvalidRequestError(
-                        f"groups.{index}.rollouts.{rollout_index}.tokens",
-                        f"the strategy {name} needs the length in tokens of every rollout; "
-                        "it is never guessed from characters",
-                        "missing-tokens",
-                    )
+            tokens = [rollout.tokens for rollout in sent.rollouts]
+            if None in tokens:
+                raise InvalidRequestError(
+                    f"groups.{index}.rollouts.{tokens.index(None)}.tokens",
+                    f"the strategy {name} needs the length in tokens of every rollout; "
+                    "it is never guessed from characters",
+                    "missing-tokens",
+                )
     if plan.config.scores or any(rollout.scores for group in groups for rollout in group.rollouts):
         check_scores(groups, plan)
     for field, detail in plan.reward.required_inputs:

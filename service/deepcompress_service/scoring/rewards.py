@@ -11,14 +11,13 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
-from operator import attrgetter
 from typing import Any, TypeVar
 
 from deepcompress_client.wire import (
     GROUP_FIELDS,
-    ROLLOUT_FIELDS,
     GroupRewards,
     RewardComponents,
+    RolloutFields,
     ScoreAnswer,
     ScoredGroup,
     ShapeAnswer,
@@ -38,7 +37,7 @@ from .warnings import reward_warnings, run_created
 
 Answer = TypeVar("Answer", ShapeAnswer, ScoreAnswer)
 
-_rollout_fields = attrgetter(*ROLLOUT_FIELDS)
+_ROLLOUT_DEFAULTS = {name: field.default for name, field in RolloutFields.model_fields.items()}
 
 
 async def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
@@ -106,7 +105,14 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
     """Return a group as the strategies see it: the fields sent, the verdicts, and the recorded state."""
     sent, statuses = group.sent, group.statuses
     readable = "gold_unreadable" not in statuses
-    columns = zip(*map(_rollout_fields, sent.rollouts), strict=True)
+    columns: dict[str, Any] = {}
+    fields_sent = set().union(*[one.model_fields_set for one in sent.rollouts])
+    for name, default in _ROLLOUT_DEFAULTS.items():
+        if name in fields_sent:
+            column = tuple([getattr(one, name) for one in sent.rollouts])
+            columns[name] = None if None in column else column  # one that a rollout lacks is missing for the group
+        elif default is not None:
+            columns[name] = (default,) * len(sent.rollouts)
     guard = whitening = None
     if record is None:
         history = ProblemHistory()
@@ -133,10 +139,7 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
         lengths=None if record is None else LengthRecord(record.problem.lengths),
         guard=guard,
         whitening=whitening,
-        # A field that a rollout lacks is missing for the group.
-        **{  # type: ignore[arg-type]
-            name: None if None in column else column for name, column in zip(ROLLOUT_FIELDS, columns, strict=True)
-        },
+        **columns,
         **{name: getattr(sent, name) for name in GROUP_FIELDS},
     )
 

@@ -376,12 +376,12 @@ def _split_by_group(
     `zero` is the reason for a weight of 0, `reasons` those of the options.
     """
     # Adding 0.0 turns -0.0 into 0.0, for JSON that is easier to read.
-    totals, terms = (total + 0.0).tolist(), (term + 0.0).tolist()
-    columns = {name: (values + 0.0).tolist() for name, values in components.items()}
-    named = {name: (values + 0.0).tolist() for name, values in scores.items()}
-    mask = None if extras.mask is None else extras.mask.tolist()
-    weights = None if extras.weights is None else extras.weights.tolist()
-    advantages = None if extras.advantages is None else (extras.advantages + 0.0).tolist()
+    totals, terms = tuple((total + 0.0).tolist()), tuple((term + 0.0).tolist())
+    columns = {name: tuple((values + 0.0).tolist()) for name, values in components.items()}
+    named = {name: tuple((values + 0.0).tolist()) for name, values in scores.items()}
+    mask = None if extras.mask is None else tuple(extras.mask.tolist())
+    weights = None if extras.weights is None else tuple(extras.weights.tolist())
+    advantages = None if extras.advantages is None else tuple((extras.advantages + 0.0).tolist())
     betas = [None] * len(batch.groups) if beta is None else beta.tolist()
     shaped = []
     starts, sizes, ratios = batch.starts.tolist(), batch.sizes.tolist(), batch.pass_ratio.tolist()
@@ -392,19 +392,20 @@ def _split_by_group(
         difficulty: Literal["simple", "hard", "even"] | None = None
         if of_group is not None:
             difficulty = "even" if of_group == 0 else "simple" if of_group > 0 else "hard"
+        parts = {name: values[own] for name, values in columns.items()}
         shaped.append(
             ShapedGroup(
-                rewards=tuple(totals[own]),
-                components={name: tuple(values[own]) for name, values in columns.items()},
-                length_term=tuple(terms[own]),
+                rewards=totals[own],
+                components=parts,
+                length_term=terms[own],
                 pass_ratio=pass_ratio,
                 beta=of_group,
                 difficulty=difficulty,
-                mask=None if mask is None else tuple(mask[own]),
-                weights=None if weights is None else tuple(weights[own]),
-                advantages=None if advantages is None else tuple(advantages[own]),
-                scores={name: tuple(values[own]) for name, values in named.items()} if named else None,
-                why=None if any(columns["length"][own]) else _why(group, zero, reason, of_group, target is not None),
+                mask=None if mask is None else mask[own],
+                weights=None if weights is None else weights[own],
+                advantages=None if advantages is None else advantages[own],
+                scores={name: values[own] for name, values in named.items()} if named else None,
+                why=None if any(parts["length"]) else _why(group, zero, reason, of_group, target is not None),
             )
         )
     return shaped

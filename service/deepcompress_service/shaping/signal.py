@@ -129,7 +129,7 @@ def signal_sums(
     advantages, length = _grpo(batch, *(batch.flat([row[at] for row in rows], np.float64) for at in (2, 3)))
     given = [row[5] is not None for row in rows]
     if any(given):
-        own = batch.spread(given)
+        own = batch.spread(np.array(given))
         whole, plain = (
             batch.flat([row[at] if has else row[2] for row, has in zip(rows, given, strict=True)], np.float64)
             for at in (4, 5)
@@ -150,7 +150,7 @@ def signal_sums(
     if all(measured):
         _add_lengths(sums, batch, [row[1] for row in rows], correct, advantages)
     elif any(measured):
-        own = batch.spread(measured)
+        own = batch.spread(np.array(measured))
         some = [row for row in rows if row[1] is not None]
         batch = _Rollouts([len(row[0]) for row in some])
         _add_lengths(sums, batch, [row[1] for row in some], correct[own], advantages[own])
@@ -162,17 +162,19 @@ class _Rollouts:
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self.sizes = np.array(sizes)
-        ends = np.cumsum(self.sizes)
+        ends = self.sizes.cumsum()
         self.starts = ends - self.sizes
         self._bounds = list(zip(self.starts.tolist(), ends.tolist(), strict=True))
+        self._rows = np.arange(len(sizes)).repeat(self.sizes)
 
     def flat(self, rows: Sequence[Sequence[float]], dtype: type[np.generic]) -> NDArray[Any]:
         """Return the values of all groups in one array."""
         return np.fromiter(chain.from_iterable(rows), dtype, self._bounds[-1][1])
 
-    def spread(self, values: Sequence[bool] | NDArray[Any]) -> NDArray[Any]:
+    def spread(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the value of its group for each rollout."""
-        return np.repeat(values, self.sizes)
+        spread: NDArray[Any] = values[self._rows]
+        return spread
 
     def sums(self, values: Floats) -> Floats:
         """Return the sum of each group, exact and rounded once."""
@@ -205,10 +207,10 @@ def _add_lengths(
     means = totals / batch.sizes
     longer, better = tokens - batch.spread(means), correct - batch.spread(ratios)
     # One after another: the order of the additions has a part in the last bits.
-    products = np.stack((longer * better, np.float_power(longer, 2.0), np.float_power(better, 2.0)))
     sums.covariance, sums.length_squares, sums.correct_squares = (
-        np.add.accumulate(products, 1)[:, -1] + 0.0
-    ).tolist()
+        float(np.add.accumulate(products)[-1] + 0.0)
+        for products in (longer * better, np.float_power(longer, 2.0), np.float_power(better, 2.0))
+    )
     hard = ratios < HARD_RATIO
     sums.hard_tokens, sums.hard_rollouts = int(totals[hard].sum()), int(batch.sizes[hard].sum())
     sums.easy_tokens, sums.easy_rollouts = int(totals[~hard].sum()), int(batch.sizes[~hard].sum())
