@@ -30,16 +30,10 @@ from collections.abc import Coroutine, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+import orjson
+
 from deepcompress_verify.extract import PreparedGold, prepare, prepare_gold
-from deepcompress_verify.ipc import (
-    LONG,
-    NEEDS_CAS,
-    READABLE,
-    FrameError,
-    Row,
-    encode_request,
-    receive,
-)
+from deepcompress_verify.ipc import LONG, NEEDS_CAS, READABLE, Request, Row
 from deepcompress_verify.process import DECIDER, Role, WorkerLimits
 from deepcompress_verify.verdict import MAX_SHOWN_CHARS, Check, Status, Verdict, truncate_answer
 from deepcompress_verify.work_queue import CheckBatch, Chunk, Item, WorkQueue
@@ -398,17 +392,19 @@ class VerifierPool:
         slot.last_heartbeat, slot.last_change_at = (number, -1), time.monotonic()
         received = 0
         try:
-            slot.writer.write(encode_request(number, [item.pair for item in chunk.items], self._slice(chunk)))
+            request: Request = (number, self._slice(chunk), [item.pair for item in chunk.items])
+            slot.writer.write(orjson.dumps(request, option=orjson.OPT_APPEND_NEWLINE))
             await slot.writer.drain()
             while received < len(chunk.items):
-                answered, first, rows, peak_kib = await receive(slot.reader)
+                # A line that is empty, incomplete, too long or not a response is a `ValueError` or a `TypeError`.
+                answered, first, rows, peak_kib = orjson.loads(await slot.reader.readline())
                 if answered != number or first != received or received + len(rows) > len(chunk.items):
-                    raise FrameError("an answer out of turn")
-                slot.process.peak_bytes = peak_kib * 1024
+                    raise ValueError("an answer out of turn")
+                slot.process.peak_bytes = peak_kib << 10
                 for status, decided_by, reason, cpu_ms in rows:
                     self._handle_row(chunk, chunk.items[received], (status, decided_by, reason, cpu_ms), slot.role)
                     received += 1
-        except (OSError, EOFError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError):
             self._handle_worker_exit(slot, chunk, number, received)
             return
         finally:

@@ -42,7 +42,7 @@ class WorkerProcess:
     """A running worker and the parent's end of its socket."""
 
     def __init__(self, role: Role, limits: WorkerLimits, decider: str = DECIDER) -> None:
-        """Start the process. It sends the frame `"ready"` when it can work.
+        """Start the process. It sends `READY` when it can work.
 
         Raises:
             OSError: The process cannot be started.

@@ -14,9 +14,11 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
+import orjson
+
 from deepcompress_verify.checkers.registry import BUILT_IN
 from deepcompress_verify.extract import MAX_RESPONSE_CHARS, prepare
-from deepcompress_verify.ipc import NEEDS_CAS, Pair, Row, encode_request, read_frame
+from deepcompress_verify.ipc import MAX_LINE, NEEDS_CAS, READY, Pair, Request, Row
 from deepcompress_verify.pool import conclude
 from deepcompress_verify.process import Role, WorkerLimits, WorkerProcess
 from deepcompress_verify.task import decode_task, is_plain
@@ -75,16 +77,17 @@ class BoundedWorker:
 
     def check(self, pair: Pair) -> Row:
         """Return the worker's row for one pair; `undecided` if the worker fails."""
+        request: Request = (1, _LIMITS.item_cpu_s, [pair])
+        line = orjson.dumps(request, option=orjson.OPT_APPEND_NEWLINE)
         with self._lock:
             for _ in range(2):
                 # A worker ends with the thread that started it, and a fork of this process cannot use it.
                 # If it has ended already, start another.
                 try:
                     process = self._started()
-                    process.socket.sendall(encode_request(1, [pair], _LIMITS.item_cpu_s))
-                    _, _, rows, _ = read_frame(process.socket)
-                    status, decided_by, reason, cpu_ms = rows[0]
-                except OSError:
+                    process.socket.sendall(line)
+                    _, _, [(status, decided_by, reason, cpu_ms)], _ = orjson.loads(_read_line(process))
+                except (OSError, ValueError, TypeError):  # it ended, or what it sent is no response
                     self._drop()
                 else:
                     return status, decided_by, reason, cpu_ms
@@ -107,7 +110,8 @@ class BoundedWorker:
             self._process = WorkerProcess(self._role, _LIMITS)
             self._owner = os.getpid()
             self._process.socket.settimeout(_STALL_SECONDS)
-            read_frame(self._process.socket)
+            if _read_line(self._process) != READY:
+                raise OSError("the worker did not start")
         return self._process
 
     def _drop(self) -> None:
@@ -116,6 +120,12 @@ class BoundedWorker:
             process.kill()
             with contextlib.suppress(OSError):
                 process.reap()
+
+
+def _read_line(process: WorkerProcess) -> bytes:
+    """Return the next line from a worker, which sends one at a time; less of it if it ends early or is too long."""
+    with process.socket.makefile("rb") as lines:
+        return lines.readline(MAX_LINE)
 
 
 _cas = BoundedWorker("cas")

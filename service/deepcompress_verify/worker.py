@@ -24,17 +24,19 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
 
 import orjson
 
-from deepcompress_verify.ipc import HEADER, HEARTBEAT, LONG, FrameError, Row, encode, read_frame
+from deepcompress_verify.ipc import HEARTBEAT, LONG, MAX_ROW, READY, Request, Response, Row
 from deepcompress_verify.process_lifetime import end_with_parent
 
 _FLUSH_S = 0.02
 """Maximum age of unsent results, in seconds: a kill loses at most this much finished work."""
+
+_READ_BYTES = 1 << 16
 
 _MARGIN_S = 0.25
 """CPU seconds beyond the slice before the kernel ends the worker."""
@@ -73,6 +75,20 @@ class CpuLimit:
         self._armed = False
 
 
+def requests(sock: socket.socket) -> Iterator[Request]:
+    """Iterate over the pool's requests, until it closes the socket or ends in the middle of one."""
+    with sock.makefile("rb", buffering=_READ_BYTES) as lines:
+        for line in lines:
+            if line.endswith(b"\n"):
+                yield orjson.loads(line)
+
+
+def send(sock: socket.socket, chunk: int, first: int, rows: list[Row]) -> None:
+    """Send the rows of the items `first`, `first + 1`, ... of a chunk."""
+    response: Response = (chunk, first, rows, _peak_kib())
+    sock.sendall(orjson.dumps(response, option=orjson.OPT_APPEND_NEWLINE))
+
+
 Decider = Callable[[tuple[str, ...], str | None, str | None], tuple[str, str, str]]
 
 
@@ -84,44 +100,42 @@ def serve_decide(sock: socket.socket, heartbeat: mmap.mmap, item_cpu_s: float, d
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    sock.sendall(encode("ready"))
-    while True:
-        chunk, slice_s, groups = read_frame(sock)
+    sock.sendall(READY)
+    for chunk, slice_s, pairs in requests(sock):
         rows: list[Row] = []
-        first = index = 0
+        first = 0
         sent = time.perf_counter()
-        for golds, answers in groups:
-            gold = tuple(golds)
-            for answer, restated_answer in answers:
-                if rows and time.perf_counter() - sent > _FLUSH_S:
-                    sock.sendall(encode([chunk, first, rows, _peak_kib()]))
-                    first, rows, sent = index, [], time.perf_counter()
-                HEARTBEAT.pack_into(heartbeat, 0, chunk, index + 1)
-                started = time.thread_time_ns()
-                exhausted = False
+        for index, (golds, answer, restated_answer) in enumerate(pairs):
+            if rows and time.perf_counter() - sent > _FLUSH_S:
+                send(sock, chunk, first, rows)
+                first, rows, sent = index, [], time.perf_counter()
+            HEARTBEAT.pack_into(heartbeat, 0, chunk, index + 1)
+            started = time.thread_time_ns()
+            exhausted = False
+            try:
                 try:
-                    try:
-                        limit.start(slice_s)
-                        status, decided_by, reason = judge(gold, answer, restated_answer)
-                    finally:
-                        limit.stop()
-                except SliceEndedError:
-                    status, decided_by, reason = over_slice(slice_s, item_cpu_s)
-                except (MemoryError, RecursionError) as error:
-                    status, decided_by = "undecided", "limit"
-                    reason = f"the comparison ran out of {'memory' if isinstance(error, MemoryError) else 'stack'}"
-                    exhausted = True
-                except Exception as error:  # an internal bug must affect one item, not the chunk
-                    status, decided_by, reason = "undecided", "worker", f"internal error: {type(error).__name__}"
-                rows.append((status, decided_by, reason, (time.thread_time_ns() - started) / 1e6))
-                index += 1
-                if exhausted:
-                    # After MemoryError, send the results and exit; the pool starts a new worker.
-                    HEARTBEAT.pack_into(heartbeat, 0, chunk, 0)
-                    sock.sendall(encode([chunk, first, rows, _peak_kib()]))
-                    return
+                    limit.start(slice_s)
+                    status, decided_by, reason = judge(tuple(golds), answer, restated_answer)
+                finally:
+                    limit.stop()
+                if len(orjson.dumps((status, decided_by, reason))) > MAX_ROW:
+                    raise ValueError("a result that no message can carry")
+            except SliceEndedError:
+                status, decided_by, reason = over_slice(slice_s, item_cpu_s)
+            except (MemoryError, RecursionError) as error:
+                status, decided_by = "undecided", "limit"
+                reason = f"the comparison ran out of {'memory' if isinstance(error, MemoryError) else 'stack'}"
+                exhausted = True
+            except Exception as error:  # an internal bug must affect one item, not the chunk
+                status, decided_by, reason = "undecided", "worker", f"internal error: {type(error).__name__}"
+            rows.append((status, decided_by, reason, (time.thread_time_ns() - started) / 1e6))
+            if exhausted:
+                # After MemoryError, send the results and exit; the pool starts a new worker.
+                HEARTBEAT.pack_into(heartbeat, 0, chunk, 0)
+                send(sock, chunk, first, rows)
+                return
         HEARTBEAT.pack_into(heartbeat, 0, chunk, 0)
-        sock.sendall(encode([chunk, first, rows, _peak_kib()]))
+        send(sock, chunk, first, rows)
 
 
 def over_slice(slice_s: float, item_cpu_s: float) -> tuple[str, str, str]:
@@ -138,19 +152,16 @@ def serve_cas(sock: socket.socket, heartbeat: mmap.mmap, item_cpu_s: float) -> N
     cas.warm_up()
     gc.collect()
     gc.freeze()
-    sock.sendall(encode("ready"))
-    while True:
-        chunk, slice_s, groups = read_frame(sock)
-        index = 0
-        for golds, answers in groups:
-            for answer, restated_answer in answers:
-                HEARTBEAT.pack_into(heartbeat, 0, chunk, index + 1)
-                row = check_in_fork(partial(cas.compare, tuple(golds), answer, restated_answer), slice_s)
-                if row[0] == LONG and slice_s >= item_cpu_s:
-                    reason = f"the computer algebra system used its {item_cpu_s:g} s of CPU time"
-                    row = "undecided", "limit", reason, row[3]
-                sock.sendall(encode([chunk, index, [row], _peak_kib()]))
-                index += 1
+    sock.sendall(READY)
+    for chunk, slice_s, pairs in requests(sock):
+        for index, (golds, answer, restated_answer) in enumerate(pairs):
+            assert answer is not None  # only comparisons are sent here
+            HEARTBEAT.pack_into(heartbeat, 0, chunk, index + 1)
+            row = check_in_fork(partial(cas.compare, tuple(golds), answer, restated_answer), slice_s)
+            if row[0] == LONG and slice_s >= item_cpu_s:
+                reason = f"the computer algebra system used its {item_cpu_s:g} s of CPU time"
+                row = "undecided", "limit", reason, row[3]
+            send(sock, chunk, index, [row])
         HEARTBEAT.pack_into(heartbeat, 0, chunk, 0)
 
 
@@ -176,7 +187,7 @@ def check_in_fork(compare: Callable[[], tuple[str, str, str]], slice_s: float) -
                 row = ("undecided", "limit", "the computer algebra system ran out of memory or stack")
             except Exception as error:
                 row = ("undecided", "cas", f"the computer algebra system failed: {type(error).__name__}")
-            os.write(writer, encode(row))
+            os.write(writer, orjson.dumps(row))
             code = 0
         finally:
             os._exit(code)
@@ -188,7 +199,7 @@ def check_in_fork(compare: Callable[[], tuple[str, str, str]], slice_s: float) -
     _, status, usage = os.wait4(child, 0)
     cpu_ms = (usage.ru_utime + usage.ru_stime) * 1e3
     if os.waitstatus_to_exitcode(status) == 0 and data:
-        verdict, decided_by, reason = orjson.loads(data[HEADER.size :])
+        verdict, decided_by, reason = orjson.loads(data)
         return verdict, decided_by, reason, cpu_ms
     ended = -os.waitstatus_to_exitcode(status)
     if ended in (signal.SIGPROF, signal.SIGXCPU, signal.SIGKILL):
@@ -232,7 +243,7 @@ def main(arguments: list[str]) -> None:
         return
     heartbeat = mmap.mmap(int(heartbeat_fd), mmap.PAGESIZE)
     confine(int(memory_bytes))
-    with contextlib.suppress(FrameError, ConnectionError):
+    with contextlib.suppress(ConnectionError):
         if role == "cas":
             serve_cas(sock, heartbeat, float(item_cpu_s))
         else:

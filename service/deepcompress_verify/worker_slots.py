@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deepcompress_verify.ipc import receive
+from deepcompress_verify.ipc import MAX_LINE, READY
 from deepcompress_verify.process import Role, WorkerLimits, WorkerProcess
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class WorkerSlots:
                     slot.process, slot.reader, slot.writer = ready.process, ready.reader, ready.writer
                 else:
                     await self.launch(slot)
-            except (OSError, TimeoutError, EOFError) as error:
+            except (OSError, TimeoutError) as error:
                 logger.error("a %s worker did not start: %s", slot.role, error)
                 await asyncio.sleep(0.1 * 4**attempt)
             else:
@@ -114,10 +114,11 @@ class WorkerSlots:
         """
         process = WorkerProcess(slot.role, self._limits[slot.role], self._decider)
         try:
-            reader, writer = await asyncio.open_connection(sock=process.socket)
+            reader, writer = await asyncio.open_connection(sock=process.socket, limit=MAX_LINE)
             async with asyncio.timeout(_START_S):
-                await receive(reader)
-        except EOFError as error:
+                if await reader.readline() != READY:
+                    raise ValueError("it sent something else than READY")
+        except ValueError as error:
             raise OSError(f"it ended with code {process.reap()}") from error
         except BaseException:
             process.kill()

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
+import socket
+import sys
 import time
 
+from deepcompress_verify.ipc import HEARTBEAT, MAX_LINE, MAX_ROW
+
 _kept: list[bytes] = []
+
+ODD_TEXT = 'a\nb\r\u0085\u2028\u2029\x00\x1f"\\]\U0001f600'
+LONG_TEXT = "\n" + "é" * 500_000
+"""A megabyte as UTF-8."""
 
 
 def judge(gold: tuple[str, ...], answer: str | None, restated_answer: str | None) -> tuple[str, str, str]:
@@ -54,7 +63,40 @@ def judge(gold: tuple[str, ...], answer: str | None, restated_answer: str | None
         case "write":
             with open(gold[0], "w") as file:
                 file.write("x" * 10)
+        case "half a line":
+            send(b'[%d,0,[["correct","test"' % chunk())
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "too long":
+            send(b" " * (MAX_LINE + 1))
+            time.sleep(3600)
+        case "garbage":
+            send(b"\x00\xff nonsense\n")
+            time.sleep(3600)
+        case "out of turn":
+            send(b'[%d,0,[["correct","test","",1.0]],1]\n' % (chunk() + 1))
+            time.sleep(3600)
+        case "odd text":
+            return "wrong", "test", ODD_TEXT
+        case "long text":
+            return "wrong", "test", LONG_TEXT
+        case "no text":
+            return "wrong", "test", "\ud800"
+        case "text over the limit":
+            return "wrong", "test", "x" * MAX_ROW
     return ("correct" if answer in gold else "wrong"), "test", str(os.getpid())
+
+
+def send(data: bytes) -> None:
+    """Write bytes to the pool beside the worker's own messages."""
+    with socket.socket(fileno=os.dup(int(sys.argv[2]))) as sock:
+        sock.sendall(data)
+
+
+def chunk() -> int:
+    """Return the number of the chunk in hand."""
+    with mmap.mmap(int(sys.argv[3]), mmap.PAGESIZE) as page:
+        number: int = HEARTBEAT.unpack_from(page)[0]
+        return number
 
 
 def judge_deeper(gold: tuple[str, ...], answer: str) -> tuple[str, str, str]:
