@@ -28,8 +28,8 @@ from deepcompress_client.wire import (
 )
 from deepcompress_verify import Verdict
 
+from ..difficulty.engine import check_identity
 from ..difficulty.errors import RunConflict, UnknownRun
-from ..difficulty.identity import check_identity
 from ..difficulty.refusals import epoch_mismatch, run_lost
 from ..rendezvous import Arrival, Cohort, Collecting, Refused
 from ..scoring.batch import AddTask

@@ -7,6 +7,7 @@ read and write the same bytes. Integers are exact, doubles are the 8 bytes of a 
 from __future__ import annotations
 
 import json
+import secrets
 import struct
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -31,10 +32,6 @@ PROBLEM_BYTES = STATE_BYTES + _DELTA.size
 _HEAD = struct.Struct("<dddBB")
 HAS_LENGTHS = 4
 """Flag of a group's record that has lengths, behind its problem_id."""
-_PAGE_SORT_FIELDS = struct.Struct("<8xd8xd4xB24xdII")
-"""Pass ratio, last beta and flags of a problem's record; step, attempts and passes of its tally."""
-_VISIT_FIELDS = struct.Struct(f"<{STATE_BYTES - 8}xddI")
-"""Last step of a problem's state; step and attempts of its tally."""
 GROUP_HEAD_BYTES = _HEAD.size
 _CONFIG_FIELDS = tuple(field.name for field in dataclass_fields(DifficultyConfig))
 _ASYNCHRONOUS = ("asynchronous", "max_age")
@@ -236,25 +233,6 @@ def unpack_problem(problem_id: str, data: bytes) -> ProblemRecord:
     return ProblemRecord(before, delta, data[PROBLEM_BYTES:])
 
 
-def page_sort_fields(data: bytes, weight: float) -> tuple[float, int, float, float | None]:
-    """Return the fields of a problem's record that listings sort and filter by, without unpacking the rest.
-
-    Returns its smoothed pass ratio (0 if it has none), the step of its delta, its last beta before that step (0 if
-    none), and the pass ratio of that step, from which the newest beta follows (None if nothing was added).
-    """
-    ratio, beta, flags, step, attempts, passes = _PAGE_SORT_FIELDS.unpack_from(data)
-    if not attempts:
-        return ratio, int(step), beta, None
-    newest = passes / attempts
-    return ((1.0 - weight) * ratio + weight * newest if flags & 1 else newest), int(step), beta, newest
-
-
-def last_visit(data: bytes, closed: int) -> int:
-    """Return the last step up to `closed` in which a problem counted, from its record; -1 if unknown."""
-    before, step, attempts = _VISIT_FIELDS.unpack_from(data)
-    return int(step if attempts and step <= closed else before)
-
-
 def pack_group(record: GroupRecord, problem: bytes | None = None) -> bytes:
     """Return a group's record as bytes. `problem`: its problem's state, if it is packed already."""
     name = record.problem.problem_id.encode("utf-8", "surrogatepass")
@@ -436,9 +414,10 @@ class RunRecord:
     ages: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
     """`AGE_INTEGERS` of the open step; groups that are discarded while none is open count in the next."""
     incarnation: str = ""
-    """Random id of the run; empty until the first write by a service that has incarnations."""
+    """Random id (`new_incarnation`); rewinds, and restores of the run's own checkpoints, keep it. Empty until the
+    first write by a service that has incarnations."""
     version: int = 0
-    """Commits of this incarnation and epoch."""
+    """Commits of this incarnation and epoch that counted or recorded a new group."""
     created_step: int | None = None
     """The step of the training request that created the run, if one did."""
     dataset: bool = False
@@ -455,6 +434,11 @@ class RunRecord:
     def initial(self) -> tuple[float, ...]:
         """The accumulators before the first step."""
         return self.begun or tuple(one.initial for one in (self.config.level, *self.config.extra))
+
+
+def new_incarnation() -> str:
+    """Return a random id for a run that is created or imported: 16 hexadecimal digits."""
+    return secrets.token_hex(8)
 
 
 def new_run_record(config: DifficultyConfig, config_text: str) -> RunRecord:

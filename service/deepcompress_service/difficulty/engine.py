@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from . import refusals
 from .arithmetic import (
@@ -31,6 +31,7 @@ from .codec import (
     RunRecord,
     StepDelta,
     group_digest,
+    new_incarnation,
     new_run_record,
     pack_group,
     pack_problem,
@@ -38,13 +39,21 @@ from .codec import (
     unpack_group,
     unpack_problem,
 )
-from .identity import check_identity, new_incarnation
 from .length_counts import extended, unpack_counts
-from .model import CHANGE_KINDS, Commit, CommitOutcome, GroupCommit, GroupOutcome, ProblemState, StepStatistics
+from .model import (
+    CHANGE_KINDS,
+    Commit,
+    CommitOutcome,
+    GroupCommit,
+    GroupOutcome,
+    ProblemState,
+    RunState,
+    StepStatistics,
+)
 from .observations import observed_problems, observed_step, unshaped_groups
 from .past import closed_step, level_of, problems_before, recorded_level
+from .reindex import reindex_step
 from .run_transaction import RunTransaction, StoreTransaction
-from .samples import reindex_step
 from .sources import count_sources
 from .stepless import is_full, record_request, recorded_request
 from .waiting import discard_expired, forget_waiting, recorded_groups
@@ -119,6 +128,52 @@ def commit(transaction: StoreTransaction, request: Commit) -> CommitOutcome:
         closed_before=closed_before,
         closed=tuple(closed),
     )
+
+
+class SentIdentity(Protocol):
+    """The part of a training request that identifies the state which the caller saw."""
+
+    @property
+    def run(self) -> str: ...  # noqa: D102 - named as on the wire
+    @property
+    def epoch(self) -> int | None: ...  # noqa: D102
+    @property
+    def incarnation(self) -> str | None: ...  # noqa: D102
+    @property
+    def version(self) -> int | None: ...  # noqa: D102
+
+
+def check_identity(
+    request: SentIdentity, epoch: int, found: RunRecord | RunState | None, expected_epoch: int | None = None
+) -> None:
+    """Check that the store still has the state that the caller saw (docs/design.md, 5.10).
+
+    A store that lost or rewound its data is noticed so.
+
+    `epoch` and `found` are the run's; `found` is None if it does not exist. `expected_epoch` is the run's epoch on
+    arrival, if it was read.
+
+    Raises:
+        RunLost: The run does not exist, or is another one of the same name.
+        RunRolledBack: The run's state is older than the one that the caller saw.
+        EpochMismatch: The run was rewound, restored, imported or deleted.
+    """
+    sent, run = request.incarnation, request.run
+    if sent is not None and found is None:
+        raise refusals.run_lost(run, sent)
+    if sent is not None and found is not None and sent != found.incarnation:
+        if not found.incarnation:  # state from before incarnations existed
+            raise refusals.run_rolled_back(run, request.version or 0, 0)
+        raise refusals.run_lost(run, sent)
+    if request.epoch is not None and found is None and request.epoch >= epoch:
+        raise refusals.run_lost(run, None)
+    for believed in (request.epoch, expected_epoch):
+        if believed is not None and believed != epoch:
+            if sent is not None and believed > epoch:
+                raise refusals.run_rolled_back(run, believed, epoch, "epoch")
+            raise refusals.epoch_mismatch(epoch, believed)
+    if request.version is not None and found is not None and found.version < request.version:
+        raise refusals.run_rolled_back(run, request.version, found.version)
 
 
 def _recorded_in_step(

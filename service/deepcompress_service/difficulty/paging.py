@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import heapq
 import json
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Literal
 
 from .arithmetic import present_problem
-from .codec import page_sort_fields, unpack_problem
+from .codec import unpack_problem
 from .errors import DifficultyError
 from .model import ProblemState
 
@@ -22,6 +23,8 @@ Side = Literal["simple", "hard"]
 Sort = Literal["problem_id", "pass_ratio", "-pass_ratio"]
 Page = tuple[list[ProblemState], str | None]
 MANY = 1000
+_SORT_FIELDS = struct.Struct("<8xd8xd4xB24xdII")
+"""Pass ratio, last beta and flags of a problem's record; step, attempts and passes of its tally."""
 _SortedRecord = tuple[float, str, bytes]
 """The sort key (0 if the page is ordered by problem_id), the problem_id, and its record."""
 
@@ -86,11 +89,11 @@ class PageBuilder:
 
     def steps(self, records: Iterable[tuple[str, bytes]]) -> set[int]:
         """Return the steps whose levels `add` needs for these records."""
-        return {page_sort_fields(data, self._weight)[1] for _, data in records} if self._side is not None else set()
+        return {_sort_fields(data, self._weight)[1] for _, data in records} if self._side is not None else set()
 
     def steps_of_page(self) -> set[int]:
         """Return the steps whose levels `page` needs."""
-        return {page_sort_fields(data, self._weight)[1] for _, _, data in self._found}
+        return {_sort_fields(data, self._weight)[1] for _, _, data in self._found}
 
     def add(self, records: Iterable[tuple[str, bytes]]) -> bool:
         """Add a batch of records; return False if the page needs no more."""
@@ -108,7 +111,7 @@ class PageBuilder:
         for problem_id, data in records:
             if not self.fits(problem_id):
                 continue
-            ratio, step, beta, newest = page_sort_fields(data, self._weight)
+            ratio, step, beta, newest = _sort_fields(data, self._weight)
             if self._side is not None:
                 if newest is not None:
                     beta = newest - self._level_at(step)
@@ -128,6 +131,19 @@ class PageBuilder:
     def _state(self, problem_id: str, data: bytes) -> ProblemState:
         record = unpack_problem(problem_id, data)
         return present_problem(record, self._weight, self._level_at(record.delta.step))
+
+
+def _sort_fields(data: bytes, weight: float) -> tuple[float, int, float, float | None]:
+    """Return the fields of a problem's record that listings sort and filter by, without unpacking the rest.
+
+    Returns its smoothed pass ratio (0 if it has none), the step of its delta, its last beta before that step (0 if
+    none), and the pass ratio of that step, from which the newest beta follows (None if nothing was added).
+    """
+    ratio, beta, flags, step, attempts, passes = _SORT_FIELDS.unpack_from(data)
+    if not attempts:
+        return ratio, int(step), beta, None
+    newest = passes / attempts
+    return ((1.0 - weight) * ratio + weight * newest if flags & 1 else newest), int(step), beta, newest
 
 
 def _write_cursor(sort: Sort, key: tuple[float, str]) -> str:

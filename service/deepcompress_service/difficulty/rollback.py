@@ -13,8 +13,9 @@ from .engine import close_before
 from .length_counts import pack_pair, unpack_pair
 from .model import Checkpoint, ProblemState, RunState
 from .past import level_of
+from .reindex import mark_pending, reindex
 from .run_transaction import RunTransaction
-from .samples import drop_samples_from, mark_pending, reindex
+from .samples import drop_samples_from
 
 
 def run_state(

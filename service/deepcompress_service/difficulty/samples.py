@@ -1,33 +1,23 @@
-"""Samples of a run's data set (docs/design.md, 5.12) over a `RunTransaction`: for `memory://` and SQLite.
-
-The index of a data set has each problem in the bin of its pass ratio at the end of the last closed step. It changes
-where a step closes (`reindex_step`), and where problems come to be as they were before (a rewind). Where all problems
-may have changed at once (a restore, an import, a reset, a data set registered during a training) the record of the
-data set is marked as pending, and the bins are computed again portion by portion before the next sample.
-"""
+"""Samples of a run's data set (docs/design.md, 5.12) over a `RunTransaction`: for `memory://` and SQLite."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import orjson
 
 from . import refusals
-from .bins import BINS, RATIOS, Stratum, bin_of_stratum, closed_ratio, source_of_stratum
-from .bins import bin_of as ratio_bin
-from .codec import RunRecord, last_visit, unpack_problem
-from .dataset import DatasetRecord, Entry, bin_of_prior
+from .bins import BINS, RATIOS, Stratum, bin_of_stratum, source_of_stratum
+from .codec import RunRecord
+from .dataset import DatasetRecord
 from .draw import Draw, IncompleteIndex, StratumRead, read_stratum
-from .identity import check_identity
+from .engine import check_identity
 from .problem_index import ProblemIndex
 from .run_transaction import RunTransaction
-from .visits import Visit, VisitCounts, count_visits
-
-PORTION = 1000
-"""Problems whose bins are computed in one transaction."""
+from .visits import VisitCounts, count_visits, last_visit
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,63 +79,6 @@ def as_of(run_record: RunRecord) -> int | None:
     """Return the last closed step; None if the run has none."""
     first = run_record.first
     return run_record.closed if first is not None and first <= run_record.closed else None
-
-
-def reindex(state: RunTransaction, run_record: RunRecord, ids: Iterable[str]) -> None:
-    """Give each of these problems that is in the data set the bin of its pass ratio after the last closed step."""
-    entries = state.index.entries(ids)
-    if entries:
-        move(state, run_record, entries)
-
-
-def move(state: RunTransaction, run_record: RunRecord, entries: dict[str, Entry]) -> list[Visit]:
-    """Give entries the bins of their problems' pass ratios; return what a step that closes counts of them."""
-    records = state.read("problems", None, entries)
-    moved: dict[str, tuple[Entry, Entry]] = {}
-    visits: list[Visit] = []
-    for problem_id, entry in entries.items():
-        data = records.get(problem_id)
-        ratio = before = None
-        if data is not None:
-            record = unpack_problem(problem_id, data)
-            ratio = closed_ratio(record, run_record.config.problem_weight, run_record.open)
-            before = record.before.last_step
-        index = bin_of_prior(entry.prior) if ratio is None else ratio_bin(ratio)
-        changed = entry if index == entry.bin else replace(entry, bin=index)
-        if changed is not entry:
-            moved[problem_id] = entry, changed
-        visits.append((before, entry.stratum, changed.stratum))
-    state.index.move(moved)
-    return visits
-
-
-def reindex_step(state: RunTransaction, run_record: RunRecord, step: int) -> None:
-    """Bring the index of a run with a data set up to date with a step that closes."""
-    index = state.index
-    record = index.load()
-    visits = move(state, run_record, index.entries(state.undo(step)))
-    if record is not None and record.visits is not None:
-        record.visits.close(step, visits)
-        index.save(record)
-
-
-def mark_pending(state: RunTransaction, run_record: RunRecord) -> None:
-    """Mark that all bins must be computed again, if the run has a data set."""
-    if run_record.dataset and (record := state.index.load()):
-        record.pending, record.visits = "", None
-        state.index.save(record)
-
-
-def reindex_portion(state: RunTransaction, run_record: RunRecord) -> bool:
-    """Compute the next bins of a data set that is pending; return True if some are left."""
-    record = state.index.load()
-    if record is None or record.pending is None:
-        return False
-    entries = state.index.after(record.pending, PORTION)
-    move(state, run_record, entries)
-    record.pending = max(entries) if len(entries) == PORTION else None
-    state.index.save(record)
-    return record.pending is not None
 
 
 def drop_samples_from(state: RunTransaction, next_step: int | None) -> None:

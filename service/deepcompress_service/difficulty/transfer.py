@@ -22,6 +22,7 @@ from .codec import (
     decode,
     encode,
     format_step,
+    new_incarnation,
     pack_problem,
     parse_step,
     run_record_from_json,
@@ -30,7 +31,6 @@ from .codec import (
 )
 from .dataset import DatasetRecord, dataset_from_json, dataset_to_json
 from .errors import BadDataset, DifficultyError
-from .identity import new_incarnation
 from .length_counts import pack_counts, pack_pair, unpack_counts, unpack_pair
 from .model import DifficultyConfig, ProblemState, SourceSums
 from .retention import IMPORT_S

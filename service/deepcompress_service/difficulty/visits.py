@@ -7,14 +7,18 @@ last closed steps, then kept up to date by each step that closes, and forgotten 
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from .bins import Stratum, bin_of_stratum
+from .codec import STATE_BYTES
 
 Visit = tuple[int | None, Stratum, Stratum]
 """Of a problem that a step touched: step of its visit before, stratum before and after."""
+_VISIT_FIELDS = struct.Struct(f"<{STATE_BYTES - 8}xddI")
+"""Last step of a problem's state; step and attempts of its tally."""
 
 
 @dataclass(slots=True)
@@ -64,3 +68,9 @@ def count_visits(least_bin: int, steps: int, visited: Mapping[int, Mapping[str, 
                 seen.add(problem_id)
                 counts.add(step, stratum, 1)
     return counts
+
+
+def last_visit(data: bytes, closed: int) -> int:
+    """Return the last step up to `closed` in which a problem counted, from its record; -1 if unknown."""
+    before, step, attempts = _VISIT_FIELDS.unpack_from(data)
+    return int(step if attempts and step <= closed else before)

@@ -13,8 +13,8 @@ from deepcompress_client.wire import (
     VerifyItem,
 )
 
+from ..difficulty.engine import check_identity
 from ..difficulty.errors import UNUSABLE, UnknownRun
-from ..difficulty.identity import check_identity
 from ..difficulty.model import Observation
 from ..difficulty.refusals import run_lost
 from ..shaping.lengths import bin_of

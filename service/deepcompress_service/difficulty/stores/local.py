@@ -13,14 +13,13 @@ from typing import Literal, TypeVar
 
 from .. import refusals
 from ..arithmetic import close_record, problem_before
-from ..codec import decode, group_digest, new_run_record, unpack_group, unpack_problem
+from ..codec import decode, group_digest, new_incarnation, new_run_record, unpack_group, unpack_problem
 from ..dataset import (
     DatasetRecord,
     Entry,
     entries_of,
 )
 from ..errors import DifficultyError
-from ..identity import new_incarnation
 from ..model import (
     Checkpoint,
     DifficultyConfig,
@@ -33,13 +32,11 @@ from ..model import (
 from ..observations import observe
 from ..paging import Page, PageBuilder, Side, Sort
 from ..past import level_of
+from ..reindex import mark_pending
 from ..retention import IMPORT_S, OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import check_rewindable, closed_level, problem_now, rewind, run_state
 from ..run_transaction import Row, existing_run
-from ..samples import (
-    drop_samples_from,
-    mark_pending,
-)
+from ..samples import drop_samples_from
 from ..sources import counted_sources
 from ..stepless import payloads_of_request
 from ..transfer import (

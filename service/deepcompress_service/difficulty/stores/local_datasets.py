@@ -11,6 +11,7 @@ from functools import partial
 from typing import TypeVar
 
 from .. import refusals
+from ..codec import new_incarnation
 from ..dataset import (
     SEED_BYTES,
     DatasetBuilder,
@@ -22,10 +23,10 @@ from ..dataset import (
     summary,
 )
 from ..errors import DifficultyError, StoreUnavailable
-from ..identity import new_incarnation
+from ..reindex import PORTION, reindex_portion
 from ..retention import IMPORT_S
 from ..run_transaction import existing_run
-from ..samples import PORTION, SampleOutcome, SampleRequest, reindex_portion, sample
+from ..samples import SampleOutcome, SampleRequest, sample
 from ..transfer import dataset_timeout
 from .local_transaction import SCRATCH, LocalTransaction, check_scratch
 

@@ -23,12 +23,12 @@ from ..codec import (
     decode,
     encode,
     group_digest,
+    new_incarnation,
     parse_step,
     unpack_group,
     unpack_problem,
 )
 from ..errors import StoreTooNew, StoreUnavailable, UnknownRun
-from ..identity import new_incarnation
 from ..model import (
     Checkpoint,
     Commit,

@@ -21,12 +21,12 @@ from ..codec import (
     decode,
     encode,
     encoded,
+    new_incarnation,
     unpack_group,
     unpack_state,
     unpack_states,
 )
 from ..engine import recorded_outcome
-from ..identity import new_incarnation
 from ..length_counts import PORTION, pack_pair, unpack_counts
 from ..model import Commit, CommitOutcome, DifficultyConfig, GroupOutcome, SourceSums
 from ..sources import add_alike, pack_sources

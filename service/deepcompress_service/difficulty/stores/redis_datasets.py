@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from .. import refusals
 from ..bins import BINS, Stratum
-from ..codec import RunRecord, decode
+from ..codec import RunRecord, decode, new_incarnation
 from ..dataset import (
     SEED_BYTES,
     DatasetBuilder,
@@ -30,7 +30,6 @@ from ..dataset import (
 )
 from ..draw import Draw
 from ..errors import StoreUnavailable
-from ..identity import new_incarnation
 from ..retention import IMPORT_S, SCRATCH_S
 from ..samples import (
     SampleOutcome,

@@ -1,4 +1,4 @@
--- The identity of a run's state (identity.py): a check that the store has the state that the caller saw.
+-- The identity of a run's state (engine.py): a check that the store has the state that the caller saw.
 -- After commit_arguments.lua or sample_arguments.lua.
 
 -- A refusal, or nil. `run` is nil for a run that does not exist.
