@@ -40,9 +40,9 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
-from deepcompress_service.difficulty.codec import ProblemRecord, StepDelta, pack_problem
-from deepcompress_service.difficulty.length_counts import pack_bins
+from deepcompress_service.difficulty.codec import pack_bins, pack_problem
 from deepcompress_service.difficulty.model import Commit, DifficultyConfig, GroupCommit, ProblemState
+from deepcompress_service.difficulty.records import ProblemRecord, StepDelta
 from deepcompress_service.difficulty.store import DifficultyStore, open_store
 from deepcompress_service.difficulty.stores.redis_commit import REQUEST, groups_of_request
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from deepcompress_service.difficulty.codec import pack_bins
 from deepcompress_service.difficulty.dataset import DatasetProblem, DatasetSummary
-from deepcompress_service.difficulty.length_counts import pack_bins
 from deepcompress_service.difficulty.model import (
     Commit,
     CommitOutcome,

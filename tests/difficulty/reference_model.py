@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from deepcompress_service.difficulty import errors
+from deepcompress_service.difficulty.codec import HALVED_AFTER, pack_bins, unpack_counts
 from deepcompress_service.difficulty.dataset import DatasetProblem, DatasetSummary
-from deepcompress_service.difficulty.length_counts import HALVED_AFTER, pack_bins, unpack_counts
 from deepcompress_service.difficulty.model import (
     Checkpoint,
     Commit,

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from deepcompress_service.difficulty import errors
-from deepcompress_service.difficulty.length_counts import HALVED_AFTER
+from deepcompress_service.difficulty.codec import HALVED_AFTER
 from deepcompress_service.difficulty.model import CHANGE_KINDS, Accumulator, Commit, DifficultyConfig, Observation
 from deepcompress_service.difficulty.retention import Swept
 

@@ -8,10 +8,10 @@ from typing import Literal
 import pytest
 
 from deepcompress_service.difficulty.arithmetic import fold_delta
-from deepcompress_service.difficulty.codec import ProblemRecord, StepDelta
 from deepcompress_service.difficulty.engine import commit
 from deepcompress_service.difficulty.model import Accumulator, Commit, DifficultyConfig, Observation, ProblemState
 from deepcompress_service.difficulty.observations import observe
+from deepcompress_service.difficulty.records import ProblemRecord, StepDelta
 from deepcompress_service.difficulty.stepless import unpack_request
 from deepcompress_service.difficulty.stores.memory import MemoryState
 

@@ -13,22 +13,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
-from deepcompress_service.difficulty.codec import PROBLEM_BYTES
-from deepcompress_service.difficulty.length_counts import (
+from deepcompress_service.difficulty.codec import (
     DENSE,
     HALVED_AFTER,
     MOST_BYTES,
     PORTION,
+    PROBLEM_BYTES,
     _pack_dense,
-    closed,
-    extended,
-    folded,
-    joined,
+    closed_lengths,
+    extended_lengths,
+    folded_lengths,
+    joined_lengths,
     pack_bins,
     pack_counts,
-    pack_pair,
+    pack_lengths,
     unpack_counts,
-    unpack_pair,
+    unpack_lengths,
 )
 from deepcompress_service.difficulty.model import DifficultyConfig
 from deepcompress_service.difficulty.stores.scripts import _load
@@ -51,7 +51,7 @@ BEFORE = st.dictionaries(BINS, st.integers(1, 65_535), max_size=40).map(lambda c
 
 
 def meaning(end: bytes) -> tuple[int, object, object]:
-    visits, before, added = unpack_pair(end)
+    visits, before, added = unpack_lengths(end)
     return visits, unpack_counts(before), unpack_counts(added)
 
 
@@ -63,20 +63,20 @@ def meaning(end: bytes) -> tuple[int, object, object]:
 def test_steps_change_the_end_of_a_record_as_they_change_the_counts(
     visits: int, before: bytes, steps: list[list[bytes]]
 ) -> None:
-    """It begins in the form of an older version, or empty; `folded` and `joined` are what the counts mean."""
-    end, added = pack_pair(visits, before, b""), b""
+    """It begins in the form of an older version, or empty. The expected counts are by `folded_lengths`."""
+    end, added = pack_lengths(visits, before, b""), b""
     for parts in steps:
-        visits, before = folded(visits, before, added)
-        end, added = closed(end), b""
+        visits, before = folded_lengths(visits, before, added)
+        end, added = closed_lengths(end), b""
         for bins in parts:
-            end, added = extended(end, pack_bins(bins)), joined(added, pack_bins(bins))
+            end, added = extended_lengths(end, pack_bins(bins)), joined_lengths(added, pack_bins(bins))
         assert meaning(end) == (visits, unpack_counts(before), unpack_counts(added))
 
 
 def test_the_end_of_a_record_stays_short() -> None:
     end, forms = b"", set()
     for step in range(500):
-        end = extended(closed(end), pack_bins(bytes((100 + step * 7 % 20,)) * 12))
+        end = extended_lengths(closed_lengths(end), pack_bins(bytes((100 + step * 7 % 20,)) * 12))
         forms.add(end[2 + 12] if len(end) > 14 else None)
         assert len(end) <= MOST_BYTES + 2 + 12
     assert {None, PORTION, DENSE} == {form and min(form, PORTION) for form in forms}
@@ -85,7 +85,7 @@ def test_the_end_of_a_record_stays_short() -> None:
 @given(st.binary(max_size=40))
 def test_a_damaged_end_is_an_error_or_has_counts(data: bytes) -> None:
     try:
-        visits, before, added = unpack_pair(data)
+        visits, before, added = unpack_lengths(data)
         unpack_counts(before)
         unpack_counts(added)
     except (ValueError, struct.error):
@@ -113,7 +113,7 @@ def test_the_script_counts_portions_as_python_does(
     visits: int, before: dict[int, int], portions: list[bytes], dense: bool, earlier: list[bytes], redis: Redis
 ) -> None:
     """Of the record before it in the same script, whose counts are in the same table, nothing is left."""
-    end = pack_pair(visits, pack_counts(before.items()), b"")
+    end = pack_lengths(visits, pack_counts(before.items()), b"")
     if dense:
         end = _pack_dense(visits, [before.get(index, 0) for index in range(256)])
     end = _with_portions(portions, end)
@@ -121,7 +121,7 @@ def test_the_script_counts_portions_as_python_does(
     assert isinstance(folded_end, bytes)
     assert meaning(NO_PORTION + folded_end) == meaning(NO_PORTION + end)
     if portions and len(end) > MOST_BYTES:
-        assert meaning(closed(end)) == meaning(NO_PORTION + end)
+        assert meaning(closed_lengths(end)) == meaning(NO_PORTION + end)
     if sum(len(portion) + 2 for portion in portions) > len(end) / 2:
         assert folded_end[0] < PORTION
 
@@ -133,7 +133,7 @@ def _with_portions(portions: list[bytes], end: bytes) -> bytes:
 
 
 def _as_schema_2(record: bytes) -> bytes:
-    return record[:PROBLEM_BYTES] + pack_pair(*unpack_pair(record[PROBLEM_BYTES:])) if record else record
+    return record[:PROBLEM_BYTES] + pack_lengths(*unpack_lengths(record[PROBLEM_BYTES:])) if record else record
 
 
 def _as_schema_2_left_it(path: Path, server: RedisServer | None) -> None:

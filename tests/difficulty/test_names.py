@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepcompress_service.difficulty.codec import decode, decoded, encode, encoded
+from deepcompress_service.difficulty.names import decode, decoded, encode, encoded
 
 
 @given(st.lists(st.text(st.characters(), max_size=4), max_size=5))

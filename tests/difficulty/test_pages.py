@@ -13,9 +13,10 @@ import pytest
 from redis import Redis
 from redis.asyncio.connection import Connection
 
-from deepcompress_service.difficulty.codec import GroupRecord, pack_group, unpack_group
+from deepcompress_service.difficulty.codec import pack_group, unpack_group
 from deepcompress_service.difficulty.model import Accumulator, Commit, DifficultyConfig, ProblemState
 from deepcompress_service.difficulty.paging import BadCursor
+from deepcompress_service.difficulty.records import GroupRecord
 from deepcompress_service.difficulty.stores.redis import RedisStore
 from deepcompress_service.difficulty.stores.redis_commit import TOKEN_BYTES, _packed, join_group, split_group
 from deepcompress_service.difficulty.stores.redis_rows import PAGE

@@ -21,8 +21,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from deepcompress_service.difficulty import errors
 from deepcompress_service.difficulty.bins import BINS, RATIOS
+from deepcompress_service.difficulty.codec import pack_bins
 from deepcompress_service.difficulty.dataset import DatasetProblem
-from deepcompress_service.difficulty.length_counts import pack_bins
 from deepcompress_service.difficulty.model import (
     CHANGE_KINDS,
     Accumulator,

@@ -13,8 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepcompress_client.wire import MAX_TOKENS
-from deepcompress_service.difficulty import arithmetic, length_counts
-from deepcompress_service.difficulty.length_counts import BINS, MOST_SINGLE, folded, joined, pack_bins, unpack_counts
+from deepcompress_service.difficulty import arithmetic, codec
+from deepcompress_service.difficulty.codec import (
+    LENGTH_BINS,
+    MOST_SINGLE,
+    folded_lengths,
+    joined_lengths,
+    pack_bins,
+    unpack_counts,
+)
 from deepcompress_service.difficulty.model import CHANGE_KINDS
 from deepcompress_service.shaping import ConfigError, Group, InputError, ProblemHistory, reward_from_config
 from deepcompress_service.shaping.guard import (
@@ -348,14 +355,14 @@ def test_the_stores_keep_the_same_record(steps: list[list[list[int]]], source: r
         record = record.after([tokens for shard in shards for tokens in shard])
         added = b""
         for shard in source.sample(shards, len(shards)):
-            added = joined(added, pack_bins(bytes(map(bin_of, shard))))
-        visits, lengths = folded(visits, lengths, added)
+            added = joined_lengths(added, pack_bins(bytes(map(bin_of, shard))))
+        visits, lengths = folded_lengths(visits, lengths, added)
         assert (unpack_counts(lengths), visits) == (record.counts, record.visits)
-        assert len(lengths) <= 4 + 3 * BINS + MOST_SINGLE
+        assert len(lengths) <= 4 + 3 * LENGTH_BINS + MOST_SINGLE
 
 
 def test_the_stores_have_the_same_constants() -> None:
-    assert (len(EDGES), HALVED_AFTER) == (BINS, length_counts.HALVED_AFTER)
+    assert (len(EDGES), HALVED_AFTER) == (LENGTH_BINS, codec.HALVED_AFTER)
     assert arithmetic.CHANGE_ONE == CHANGE_ONE
     assert KINDS == CHANGE_KINDS
 

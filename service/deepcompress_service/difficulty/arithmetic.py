@@ -10,10 +10,21 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from .codec import RATIO_ONE, PassCountBucket, PassCountKey, ProblemRecord, RunRecord, StepDelta, StepRecord
-from .length_counts import closed, folded, unpack_counts, unpack_pair
-from .model import CHANGE_KINDS, DifficultyConfig, GroupCommit, ProblemState
+from .codec import closed_lengths, folded_lengths, unpack_counts, unpack_lengths
+from .model import CHANGE_KINDS, DifficultyConfig, GroupCommit, ProblemState, StepStatistics
+from .records import (
+    AGE_INTEGERS,
+    STEP_INTEGERS,
+    PassCountBucket,
+    PassCountKey,
+    ProblemRecord,
+    RunRecord,
+    StepDelta,
+    StepRecord,
+)
 
+RATIO_ONE = 1 << 30
+"""A smoothed pass ratio of 1 in the fixed-point sum over all problems: exact for 2^23 problems in a double."""
 CHANGE_ONE = 1 << 16
 """A change of the pass ratio by 1 in the sums over revisited problems: their squares are exact for 2^21 of them."""
 
@@ -114,6 +125,18 @@ def close_record(run_record: RunRecord, observed_groups: int = 0) -> StepRecord:
     return record
 
 
+def step_statistics(record: StepRecord, step: int, *, closed: bool = True) -> StepStatistics:
+    """Return a step's record as its statistics."""
+    return StepStatistics(
+        step=step,
+        level=record.after[0],
+        batch_pass_ratio=record.mean,
+        accumulators=record.after[1:],
+        closed=closed,
+        **{name: getattr(record, name) for name in (*STEP_INTEGERS, *AGE_INTEGERS)},
+    )
+
+
 def with_ages(run_record: RunRecord, groups: Iterable[GroupCommit], discarded: int = 0) -> None:
     """Add the ages of new groups of the open step, and a number of discarded groups, to the run's record."""
     total, count, greatest, too_old, dropped = run_record.ages
@@ -167,18 +190,18 @@ def with_change(revisits: tuple[int, int, int], record: ProblemRecord, sign: int
 
 def present_problem(record: ProblemRecord, weight: float, level: float) -> ProblemState:
     """Return the problem after the step of its tally, whose level is given, with its lengths."""
-    _, lengths = folded(*unpack_pair(record.end))
+    _, lengths = folded_lengths(*unpack_lengths(record.end))
     return replace(fold_delta(record, weight, level), lengths=unpack_counts(lengths))
 
 
 def problem_before(record: ProblemRecord) -> ProblemState:
     """Return the problem before the step of its tally, with its lengths."""
-    return replace(record.before, lengths=unpack_counts(record.lengths))
+    return replace(record.before, lengths=unpack_counts(unpack_lengths(record.end)[1]))
 
 
 def fold_record(record: ProblemRecord, weight: float, level: float, step: int) -> ProblemRecord:
     """Return the problem's record with its tally folded in, and an empty tally of `step`."""
-    return ProblemRecord(fold_delta(record, weight, level), StepDelta(step), closed(record.end))
+    return ProblemRecord(fold_delta(record, weight, level), StepDelta(step), closed_lengths(record.end))
 
 
 def fold_delta(record: ProblemRecord, weight: float, level: float) -> ProblemState:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 
 from .arithmetic import ratio_after
-from .codec import ProblemRecord
+from .records import ProblemRecord
 
 INNER = 60
 """Bins of equal width between the pass ratios 0 and 1, which have a bin each."""

@@ -7,23 +7,30 @@ read and write the same bytes. Integers are exact, doubles are the 8 bytes of a 
 from __future__ import annotations
 
 import json
-import secrets
 import struct
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from dataclasses import fields as dataclass_fields
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Literal
 
-from .length_counts import unpack_pair
-from .model import Accumulator, DifficultyConfig, ProblemState, StepStatistics
+from .model import Accumulator, DifficultyConfig, ProblemState
+from .names import decode
+from .records import (
+    AGE_INTEGERS,
+    STEP_INTEGERS,
+    GroupRecord,
+    PassCountBucket,
+    ProblemRecord,
+    RunRecord,
+    StepDelta,
+    StepRecord,
+)
 
 NONE32 = 0xFFFFFFFF
 """The value for None in a 32-bit token length (lengths are at most 2^31 - 1)."""
-RATIO_ONE = 1 << 30
-"""A smoothed pass ratio of 1 in the fixed-point sum over all problems: exact for 2^23 problems in a double."""
-
 _STATE = struct.Struct("<IIdddIBIdId")
 STATE_BYTES = _STATE.size
 _DELTA = struct.Struct("<dIIIdI")
@@ -37,122 +44,13 @@ _CONFIG_FIELDS = tuple(field.name for field in dataclass_fields(DifficultyConfig
 _ASYNCHRONOUS = ("asynchronous", "max_age")
 _SIDES: tuple[Literal["simple", "hard"] | None, ...] = (None, "simple", "hard")
 _SIDE_FLAGS = {side: index << 2 for index, side in enumerate(_SIDES)}
-
-
-@dataclass(slots=True)
-class StepDelta:
-    """The additions of one step to one problem."""
-
-    step: int = -1
-    """-1: no tally (a problem that a rewind restored to its state before the step)."""
-    attempts: int = 0
-    passes: int = 0
-    shortest: int | None = None
-    correct_tokens_sum: int = 0
-    correct_tokens_count: int = 0
-
-
-@dataclass(slots=True)
-class ProblemRecord:
-    """A problem's state before the last step that touched it, and that step's tally.
-
-    The two are folded when they are read, since the step's final level, which the last beta is taken against,
-    is not known before the step is closed.
-    """
-
-    before: ProblemState
-    delta: StepDelta
-    end: bytes = b""
-    """Lengths of the correct rollouts, as the record ends with them (`length_counts`)."""
-
-    @property
-    def lengths(self) -> bytes:
-        """Packed lengths of the correct rollouts before the step."""
-        return unpack_pair(self.end)[1]
-
-
-@dataclass(slots=True)
-class GroupRecord:
-    """The data from which a recorded group is answered."""
-
-    level: float
-    step_level: float
-    batch_pass_ratio: float
-    stale: bool
-    counts: bool
-    accumulators: tuple[float, ...]
-    problem: ProblemState
-    digest: bytes
-    payload: bytes
-    lengths: bytes = b""
-    """Packed lengths of the problem before the step, for runs with `DifficultyConfig.group_lengths`."""
-
-
-@dataclass(slots=True)
-class StepRecord:
-    """A closed step: its accumulators before and after (the level first) and its statistics."""
-
-    before: tuple[float, ...]
-    after: tuple[float, ...]
-    mean: float | None = None
-    groups: int = 0
-    rollouts: int = 0
-    correct: int = 0
-    simple: int = 0
-    hard: int = 0
-    truncated: int = 0
-    observed_groups: int = 0
-    stale_groups: int = 0
-    tokens_sum: int = 0
-    tokens_count: int = 0
-    correct_tokens_sum: int = 0
-    correct_tokens_count: int = 0
-    simple_tokens_sum: int = 0
-    simple_tokens_count: int = 0
-    hard_tokens_sum: int = 0
-    hard_tokens_count: int = 0
-    age_sum: int = 0
-    age_count: int = 0
-    age_max: int = 0
-    too_old_groups: int = 0
-    discarded_groups: int = 0
-
-    def statistics(self, step: int, *, closed: bool = True) -> StepStatistics:
-        """Return the record as the statistics of `step`."""
-        return StepStatistics(
-            step=step,
-            level=self.after[0],
-            batch_pass_ratio=self.mean,
-            accumulators=self.after[1:],
-            closed=closed,
-            **{name: getattr(self, name) for name in (*STEP_INTEGERS, *AGE_INTEGERS)},
-        )
-
-
-STEP_INTEGERS = (
-    "groups",
-    "rollouts",
-    "correct",
-    "simple",
-    "hard",
-    "truncated",
-    "observed_groups",
-    "stale_groups",
-    "tokens_sum",
-    "tokens_count",
-    "correct_tokens_sum",
-    "correct_tokens_count",
-    "simple_tokens_sum",
-    "simple_tokens_count",
-    "hard_tokens_sum",
-    "hard_tokens_count",
-)
-"""The integers of a step's line, in order."""
-AGE_INTEGERS = ("age_sum", "age_count", "age_max", "too_old_groups", "discarded_groups")
-"""Integers at the end of a step's line, left out if all are 0: so is the line of an earlier version."""
 _step_integers = attrgetter(*STEP_INTEGERS)
 age_integers = attrgetter(*AGE_INTEGERS)
 """Returns the integers of `AGE_INTEGERS` of a step's record."""
+bucket_integers = attrgetter(
+    "groups", "truncated", "tokens_sum", "tokens_count", "correct_tokens_sum", "correct_tokens_count"
+)
+"""Returns the six integers of a `PassCountBucket`, in the order of its fields."""
 
 
 def pack_state(state: ProblemState) -> bytes:
@@ -335,119 +233,6 @@ def _config_from(fields: dict[str, Any]) -> DifficultyConfig:
     return DifficultyConfig(**fields)
 
 
-def encode(text: str) -> bytes:
-    """Return the text as UTF-8 bytes; lone surrogates are kept."""
-    return text.encode("utf-8", "surrogatepass")
-
-
-def decode(data: bytes) -> str:
-    """Return the text that `encode` packed."""
-    return data.decode("utf-8", "surrogatepass")
-
-
-def encoded(names: list[str]) -> list[bytes]:
-    """Return the texts as `encode` does, but at once: one by one takes twice as long."""
-    found = encode("\0".join(names)).split(b"\0")
-    return found if len(found) == len(names) else [encode(name) for name in names]
-
-
-def decoded(names: list[bytes]) -> list[str]:
-    """Return the texts that `encode` packed, at once."""
-    found = decode(b"\0".join(names)).split("\0")
-    return found if len(found) == len(names) else [decode(name) for name in names]
-
-
-PassCountKey = tuple[int, int, int]
-"""(generation, group size G, passes of the group)"""
-
-
-@dataclass(slots=True)
-class PassCountBucket:
-    """The tallies of all groups of the open step with the same generation, size and passes.
-
-    A step's statistics are computed from these: the groups that are simple follow from the step's final level.
-    """
-
-    groups: int = 0
-    truncated: int = 0
-    tokens_sum: int = 0
-    tokens_count: int = 0
-    correct_tokens_sum: int = 0
-    correct_tokens_count: int = 0
-
-
-bucket_integers = attrgetter(
-    "groups", "truncated", "tokens_sum", "tokens_count", "correct_tokens_sum", "correct_tokens_count"
-)
-"""Returns the six integers of a `PassCountBucket`, in the order of its fields."""
-
-
-@dataclass(slots=True)
-class RunRecord:
-    """The record of a run, without its problems, groups, steps and observations."""
-
-    config: DifficultyConfig
-    config_text: str
-    kind: Literal["stepped", "stepless"] | None = None
-    open: int | None = None
-    """The open step."""
-    closed: int = -1
-    """Every step up to this one is closed."""
-    pruned: int = -1
-    """Records of the steps up to this one are gone."""
-    first: int | None = None
-    """The least step in the history."""
-    values: tuple[float, ...] = ()
-    """The accumulators (the level first) after the last closed step: before the open one."""
-    problems: int = 0
-    ratio_sum: int = 0
-    """For ``reference: "dataset"``: the fixed-point sum of all problems' smoothed pass ratios, the open step's groups
-    so far included."""
-    start: tuple[float, ...] = ()
-    """The accumulators before the open step, as its groups read them."""
-    sequence: int = 0
-    """Stepless requests so far."""
-    buckets: dict[PassCountKey, PassCountBucket] = field(default_factory=dict)
-    revisits: tuple[int, int, int] = (0, 0, 0)
-    """For accumulators of changes: the open step's revisited problems, the sum of their changes of pass ratio, and
-    that of the squares (`arithmetic.visit_change`)."""
-    ages: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
-    """`AGE_INTEGERS` of the open step; groups that are discarded while none is open count in the next."""
-    incarnation: str = ""
-    """Random id (`new_incarnation`); rewinds, and restores of the run's own checkpoints, keep it. Empty until the
-    first write by a service that has incarnations."""
-    version: int = 0
-    """Commits of this incarnation and epoch that counted or recorded a new group."""
-    created_step: int | None = None
-    """The step of the training request that created the run, if one did."""
-    dataset: bool = False
-    """True if a data set is registered: its index follows the problems (`samples`)."""
-    begun: tuple[float, ...] = ()
-    """For a run that continues another one: the accumulators that it began with."""
-
-    @property
-    def newest_step(self) -> int:
-        """The open step, or the last closed one."""
-        return self.closed if self.open is None else self.open
-
-    @property
-    def initial(self) -> tuple[float, ...]:
-        """The accumulators before the first step."""
-        return self.begun or tuple(one.initial for one in (self.config.level, *self.config.extra))
-
-
-def new_incarnation() -> str:
-    """Return a random id for a run that is created or imported: 16 hexadecimal digits."""
-    return secrets.token_hex(8)
-
-
-def new_run_record(config: DifficultyConfig, config_text: str) -> RunRecord:
-    """Return the record of a run without state."""
-    run_record = RunRecord(config, config_text)
-    run_record.values = run_record.start = run_record.initial
-    return run_record
-
-
 IDENTITY = ("incarnation", "version", "created_step")
 """Fields of a run's record that are no part of an export."""
 
@@ -483,3 +268,229 @@ def run_record_from_json(text: str | bytes) -> RunRecord:
     fields["begun"] = tuple(fields.get("begun", ()))
     fields["buckets"] = {tuple(row[:3]): PassCountBucket(*row[3:]) for row in fields.pop("cells")}
     return RunRecord(**fields)
+
+
+# --- lengths ----------------------------------------------------------------------------------------------
+#
+# Packed counts of correct lengths by bin, as the records of problems, groups and observations hold them.
+#
+# A packed value has two sizes in bytes (16 bits each), then counts (a bin in one byte, its count in two; bins
+# ascending), then single rollouts (a bin in one byte each). Empty bytes mean no lengths. Single rollouts are
+# cheap to add; they are merged into the counts when there are more than `MOST_SINGLE` of them, and when a problem's
+# counts are halved. How a value is divided between the two has no meaning: `unpack_counts` returns the sums.
+#
+# A problem's record ends with its lengths, in a form that a step adds to without reading it: portions, the newest
+# first, are the single rollouts of a step behind their number; then there is what came before. Portions are counted,
+# and counts halved, when they are read, or when they take more than half of the end (`closed_lengths`).
+# ``stores/lua/lengths.lua`` has the same operations.
+
+LENGTH_BINS = 233
+"""Bins that lengths are counted in; their bounds are `shaping.lengths.EDGES`."""
+HALVED_AFTER = 16
+"""After this many visits of a problem (steps that brought correct lengths) its counts are halved, rounded down."""
+MOST_SINGLE = 512
+"""Single rollouts of a packed value. So it has at most 4 + 3 * LENGTH_BINS + MOST_SINGLE = 1,215 bytes."""
+MOST_COUNT = 0xFFFF
+"""Largest count of a bin; more are not counted."""
+
+Counts = tuple[tuple[int, int], ...]
+"""(bin, correct rollouts in it), bins ascending, no count of 0."""
+
+_LENGTH_SIZES = struct.Struct("<HH")
+_LENGTH_COUNT = struct.Struct("<BH")
+_LENGTHS = struct.Struct("<BHHHH")
+"""Visits; sizes of counts before the step, of single rollouts before it, of those added, of counts added."""
+NO_LENGTHS = _LENGTH_SIZES.pack(0, 0)
+PORTION = 0xF0
+"""Added to the high byte of a portion's number of rollouts."""
+DENSE, WIDE = 0xE0, 0xE1
+"""First bytes of counts of adjacent bins, of one byte or two each. `pack_lengths` begins with a lower one."""
+MOST_BYTES = 96
+"""Length of the end of a record above which portions are counted, if they are more than half of it."""
+_NO_PORTION = bytes((PORTION, 0))
+
+
+def pack_bins(bins: bytes) -> bytes:
+    """Return the packed lengths of single rollouts, given by one byte each."""
+    if len(bins) > MOST_SINGLE:
+        return pack_counts(Counter(bins).items())
+    return _LENGTH_SIZES.pack(0, len(bins)) + bins if bins else b""
+
+
+def pack_counts(counts: Iterable[tuple[int, int]]) -> bytes:
+    """Return packed lengths, given by (bin, count)."""
+    packed = b"".join([_LENGTH_COUNT.pack(index, min(count, MOST_COUNT)) for index, count in sorted(counts) if count])
+    return _LENGTH_SIZES.pack(len(packed), 0) + packed if packed else b""
+
+
+def unpack_counts(packed: bytes) -> Counts:
+    """Return the counts by bin.
+
+    Raises:
+        ValueError: The value is not one of these.
+    """
+    return tuple(sorted(_counter(packed).items()))
+
+
+def joined_lengths(one: bytes, other: bytes) -> bytes:
+    """Return the sum of two packed values."""
+    if not one or not other:
+        return one or other
+    counts, singles = _LENGTH_SIZES.unpack_from(one)
+    other_counts, other_singles = _LENGTH_SIZES.unpack_from(other)
+    if other_counts or singles + other_singles > MOST_SINGLE:
+        return pack_counts((_counter(one) + _counter(other)).items())
+    return _LENGTH_SIZES.pack(counts, singles + other_singles) + one[4:] + other[4:]
+
+
+def folded_lengths(visits: int, before: bytes, added: bytes) -> tuple[int, bytes]:
+    """Return (visits since the last halving, lengths) after a step that added these lengths to a problem."""
+    if not added:
+        return visits, before
+    if visits + 1 < HALVED_AFTER:
+        return visits + 1, joined_lengths(before, added)
+    total = _counter(before) + _counter(added)
+    return 0, pack_counts((index, min(count, MOST_COUNT) // 2) for index, count in total.items())
+
+
+def pack_lengths(visits: int, before: bytes, added: bytes) -> bytes:
+    """Return the end of a problem's record: its visits, its lengths before the step of its tally, and those added.
+
+    The single rollouts of both lie side by side, so that a step is usually added by changing the sizes and appending.
+    """
+    if not (visits or before or added):
+        return b""
+    (counts, singles), (added_counts, added_singles) = (
+        _LENGTH_SIZES.unpack_from(before or NO_LENGTHS),
+        _LENGTH_SIZES.unpack_from(added or NO_LENGTHS),
+    )
+    cut = 4 + added_counts
+    head = _LENGTHS.pack(visits, counts, singles, added_singles, added_counts)
+    return head + before[4:] + added[cut:] + added[4:cut]
+
+
+def unpack_lengths(data: bytes, at: int = 0) -> tuple[int, bytes, bytes]:
+    """Return (visits, before, added) of a problem's record, from offset `at` to its end.
+
+    Raises:
+        ValueError: The record ends early.
+    """
+    portions: list[bytes] = []
+    while at < len(data) and data[at] >= PORTION:
+        end = _portion_end(data, at)
+        portions.append(data[at + 2 : end])
+        at = end
+    visits, before, added = _unpack_base(data, at)
+    if not portions:
+        return visits, before, added
+    visits, before = folded_lengths(visits, before, added)
+    singles: list[bytes] = []
+    for portion in portions[:0:-1]:
+        if portion:
+            singles.append(portion)
+            visits += 1
+        if visits == HALVED_AFTER:
+            visits, before = folded_lengths(visits - 1, before, pack_bins(b"".join(singles)))
+            singles = []
+    return visits, joined_lengths(before, pack_bins(b"".join(singles))), pack_bins(portions[0])
+
+
+def _portion_end(data: bytes, at: int) -> int:
+    end = at + 2 + ((data[at] - PORTION) << 8 | data[at + 1] if at + 1 < len(data) else len(data))
+    if end > len(data):
+        raise ValueError("a portion of lengths ends early")
+    return end
+
+
+def _unpack_base(data: bytes, at: int) -> tuple[int, bytes, bytes]:
+    """Return (visits, before, added) of what `pack_lengths` made, from offset `at` on."""
+    if len(data) == at:
+        return 0, b"", b""
+    if data[at] >= DENSE:
+        visits, first, counts = _unpack_dense(data, at)
+        return visits, pack_counts(enumerate(counts, first)), b""
+    visits, size, singles, added_singles, added_size = _LENGTHS.unpack_from(data, at)
+    start = at + _LENGTHS.size
+    middle = start + size + singles
+    end = middle + added_singles
+    before = _LENGTH_SIZES.pack(size, singles) + data[start:middle]
+    added = _LENGTH_SIZES.pack(added_size, added_singles) + data[end:] + data[middle:end]
+    return visits, b"" if before == NO_LENGTHS else before, b"" if added == NO_LENGTHS else added
+
+
+def _unpack_dense(data: bytes, at: int) -> tuple[int, int, Sequence[int]]:
+    """Return (visits, first bin, counts of the bins from it on) of what `_pack_dense` made, from offset `at` on."""
+    kind, visits, first, n = data[at : at + 4]
+    values = data[at + 4 :]
+    if kind > WIDE or len(values) != n * (kind - DENSE + 1):
+        raise ValueError("the number of counts of lengths does not agree with them")
+    return visits, first, values if kind == DENSE else struct.unpack(f"<{n}H", values)
+
+
+def _pack_dense(visits: int, counts: list[int]) -> bytes:
+    """Return counts, of all bins, as the end of a record."""
+    try:
+        from_first = bytes(counts).lstrip(b"\0")
+    except ValueError:  # a count over 255
+        used = [index for index, count in enumerate(counts) if count]
+        some = [min(count, MOST_COUNT) for count in counts[used[0] : used[-1] + 1]]
+        return bytes((WIDE, visits, used[0], len(some))) + struct.pack(f"<{len(some)}H", *some)
+    narrow = from_first.rstrip(b"\0")
+    return bytes((DENSE, visits, len(counts) - len(from_first) if narrow else 0, len(narrow))) + narrow
+
+
+def closed_lengths(end: bytes) -> bytes:
+    """Return the end of a problem's record as a later step begins: what the step of its tally added is counted."""
+    size = len(end)
+    if size <= MOST_BYTES:
+        return end and _NO_PORTION + end
+    at, portions = 0, []
+    while at < size and (high := end[at]) >= PORTION:
+        start = at + 2
+        at = start + ((high - PORTION) << 8 | (end[at + 1] if start <= size else size))
+        portions.append(end[start:at])
+    if at > size:
+        raise ValueError("a portion of lengths ends early")
+    if 2 * at < size:
+        return _NO_PORTION + end
+    if at < size and end[at] >= DENSE:
+        visits, first, known = _unpack_dense(end, at)
+    else:
+        visits, before = folded_lengths(*_unpack_base(end, at))
+        by_bin = dict(unpack_counts(before))
+        first = min(by_bin, default=0)
+        known = [by_bin.get(index, 0) for index in range(first, max(by_bin, default=-1) + 1)]
+    counts = [0] * 256
+    counts[first : first + len(known)] = known
+    for portion in reversed(portions):
+        for index in portion:
+            counts[index] += 1
+        visits += portion != b""
+        if visits == HALVED_AFTER:
+            visits, counts = 0, [count and min(count, MOST_COUNT) >> 1 for count in counts]
+    return _NO_PORTION + _pack_dense(visits, counts)
+
+
+def extended_lengths(end: bytes, added: bytes) -> bytes:
+    """Return the end of a problem's record with lengths added to the step of its tally."""
+    if not added:
+        return end
+    if added.startswith(b"\0\0") and end[:2] in (b"", _NO_PORTION):
+        singles = len(added) - len(NO_LENGTHS)
+        return bytes((PORTION + (singles >> 8), singles & 0xFF)) + added[4:] + end[2:]
+    visits, before, last = unpack_lengths(end)
+    return pack_lengths(visits, before, joined_lengths(last, added))
+
+
+def _counter(packed: bytes) -> Counter[int]:
+    if not packed:
+        return Counter()
+    counts, singles = _LENGTH_SIZES.unpack_from(packed)
+    if len(packed) != 4 + counts + singles or counts % 3:
+        raise ValueError("the sizes of packed lengths do not agree with them")
+    total = Counter(packed[4 + counts :])
+    for index, count in _LENGTH_COUNT.iter_unpack(packed[4 : 4 + counts]):
+        total[index] = min(total[index] + count, MOST_COUNT)
+    if any(index >= LENGTH_BINS or not count for index, count in total.items()):
+        raise ValueError("packed lengths have a bin that does not exist, or one without rollouts")
+    return total

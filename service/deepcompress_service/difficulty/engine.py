@@ -15,31 +15,27 @@ from typing import Literal, Protocol
 
 from . import refusals
 from .arithmetic import (
+    RATIO_ONE,
     accumulators_after,
     close_record,
     counted_ratio,
     fold_record,
     request_mean,
+    step_statistics,
     with_ages,
     with_change,
 )
 from .codec import (
-    RATIO_ONE,
-    GroupRecord,
-    PassCountBucket,
-    ProblemRecord,
-    RunRecord,
-    StepDelta,
+    extended_lengths,
     group_digest,
-    new_incarnation,
-    new_run_record,
     pack_group,
     pack_problem,
     pack_state,
+    unpack_counts,
     unpack_group,
+    unpack_lengths,
     unpack_problem,
 )
-from .length_counts import extended, unpack_counts
 from .model import (
     CHANGE_KINDS,
     Commit,
@@ -52,6 +48,15 @@ from .model import (
 )
 from .observations import observed_problems, observed_step, unshaped_groups
 from .past import closed_step, level_of, problems_before, recorded_level
+from .records import (
+    GroupRecord,
+    PassCountBucket,
+    ProblemRecord,
+    RunRecord,
+    StepDelta,
+    new_incarnation,
+    new_run_record,
+)
 from .reindex import reindex_step
 from .run_transaction import RunTransaction, StoreTransaction
 from .sources import count_sources
@@ -287,7 +292,7 @@ def close(state: RunTransaction, run_record: RunRecord) -> StepStatistics:
     run_record.buckets, run_record.revisits, run_record.ages = {}, (0, 0, 0), (0, 0, 0, 0, 0)
     if run_record.dataset:
         reindex_step(state, run_record, step)
-    return record.statistics(step)
+    return step_statistics(record, step)
 
 
 @dataclass(slots=True)
@@ -353,7 +358,7 @@ def apply_groups(
         if group.tokens_known:
             delta.correct_tokens_sum += group.correct_tokens_sum
             delta.correct_tokens_count += group.passes
-            record.end = extended(record.end, group.lengths)
+            record.end = extended_lengths(record.end, group.lengths)
             if group.correct_tokens_min is not None:
                 least = group.correct_tokens_min
                 delta.shortest = least if delta.shortest is None else min(delta.shortest, least)
@@ -394,7 +399,7 @@ def _new_records(
             problem.before,
             group.digest,
             group.payload,
-            problem.lengths if keeps_lengths else b"",
+            unpack_lengths(problem.end)[1] if keeps_lengths else b"",
         )
     return records
 

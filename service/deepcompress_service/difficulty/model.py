@@ -96,7 +96,7 @@ class GroupCommit:
     correct_tokens_min: int | None = None
     """None if no rollout was correct, or no lengths are known."""
     lengths: bytes = b""
-    """Packed lengths of the correct rollouts (`length_counts.pack_bins`); empty if no lengths are known."""
+    """Packed lengths of the correct rollouts (`codec.pack_bins`); empty if no lengths are known."""
     age: int | None = None
     """The trainer's policy version less the group's oldest one; None if either is not known."""
     too_old: bool = False

@@ -6,10 +6,10 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 
 from . import refusals
-from .codec import RunRecord, group_digest
-from .length_counts import joined, pack_bins
+from .codec import group_digest, joined_lengths, pack_bins
 from .model import DifficultyConfig, GroupCommit, Observation
 from .observed_codec import ObservedGroup, pack_observed, pack_rollout, unpack_observed
+from .records import RunRecord
 from .run_transaction import RunTransaction
 from .waiting import MAX_WAITING_ROLLOUTS, kept_steps, steps_of_arrival, waiting_groups
 
@@ -88,7 +88,7 @@ def _observe_step(
                 least = group.correct_tokens_min
                 group.correct_tokens_min = seen.tokens if least is None else min(least, seen.tokens)
                 if seen.length_bin is not None:
-                    group.lengths = joined(group.lengths, pack_bins(bytes((seen.length_bin,))))
+                    group.lengths = joined_lengths(group.lengths, pack_bins(bytes((seen.length_bin,))))
     state.put_rollouts(step, new)
     state.put("observed", step, {group_id: pack_observed(group) for group_id, group in changed.items()})
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from .codec import NONE32, decode, encode
+from .codec import NONE32
+from .names import decode, encode
 
 _OBSERVED_LENGTHS = 2
 """Flag of an observed group that has lengths, before its problem_id."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from .arithmetic import close_record, fold_record
-from .codec import GroupRecord, ProblemRecord, RunRecord, StepDelta, StepRecord, unpack_problem
+from .codec import unpack_problem
 from .model import ProblemState
+from .records import GroupRecord, ProblemRecord, RunRecord, StepDelta, StepRecord
 from .run_transaction import RunTransaction
 
 

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from .bins import bin_of, closed_ratio
-from .codec import RunRecord, unpack_problem
+from .codec import unpack_problem
 from .dataset import Entry, bin_of_prior
+from .records import RunRecord
 from .run_transaction import RunTransaction
 from .visits import Visit
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from . import refusals
 from .arithmetic import close_record, counted_ratio, present_problem
-from .codec import ProblemRecord, RunRecord, StepDelta, new_run_record, pack_problem, unpack_problem
+from .codec import pack_lengths, pack_problem, unpack_lengths, unpack_problem
 from .engine import close_before
-from .length_counts import pack_pair, unpack_pair
 from .model import Checkpoint, ProblemState, RunState
 from .past import level_of
+from .records import ProblemRecord, RunRecord, StepDelta, new_run_record
 from .reindex import mark_pending, reindex
 from .run_transaction import RunTransaction
 from .samples import drop_samples_from
@@ -104,8 +104,8 @@ def rewind(
                 gone.append(problem_id)
                 continue
             if not old:
-                visits, lengths, _ = unpack_pair(record.end)
-                old = pack_problem(ProblemRecord(record.before, StepDelta(), pack_pair(visits, lengths, b"")))
+                visits, lengths, _ = unpack_lengths(record.end)
+                old = pack_problem(ProblemRecord(record.before, StepDelta(), pack_lengths(visits, lengths, b"")))
             record = unpack_problem(problem_id, old)
             run_record.ratio_sum += counted_ratio(run_record, record)
             restored[problem_id] = old

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, Protocol
 
 from . import refusals
-from .codec import RunRecord, StepRecord
 from .problem_index import ProblemIndex
+from .records import RunRecord, StepRecord
 
 Row = tuple[str, tuple[str | int, ...], bytes]
 """(table, key, value) of an export; the table is problems, undo, groups, observed, rollouts, requests, steps,

@@ -11,11 +11,11 @@ import orjson
 
 from . import refusals
 from .bins import BINS, RATIOS, Stratum, bin_of_stratum, source_of_stratum
-from .codec import RunRecord
 from .dataset import DatasetRecord
 from .draw import Draw, IncompleteIndex, StratumRead, read_stratum
 from .engine import check_identity
 from .problem_index import ProblemIndex
+from .records import RunRecord
 from .run_transaction import RunTransaction
 from .visits import VisitCounts, count_visits, last_visit
 

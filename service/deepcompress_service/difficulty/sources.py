@@ -11,8 +11,9 @@ import struct
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
-from .codec import RATIO_ONE, decode, encode
+from .arithmetic import RATIO_ONE
 from .model import GroupCommit, SourceSums
+from .names import decode, encode
 from .run_transaction import RunTransaction
 
 MAX_SOURCES = 16

@@ -9,8 +9,9 @@ import struct
 from collections.abc import Mapping, Sequence
 
 from . import refusals
-from .codec import GroupRecord, RunRecord, pack_group, unpack_group
+from .codec import pack_group, unpack_group
 from .model import Commit
+from .records import GroupRecord, RunRecord
 from .run_transaction import RunTransaction
 
 KEPT_REQUESTS = 10_000

@@ -11,28 +11,25 @@ from typing import Any
 
 from .arithmetic import close_record, fold_record, problem_before
 from .codec import (
-    AGE_INTEGERS,
     IDENTITY,
     PROBLEM_BYTES,
-    ProblemRecord,
-    RunRecord,
-    StepDelta,
-    StepRecord,
     age_integers,
-    decode,
-    encode,
     format_step,
-    new_incarnation,
+    pack_counts,
+    pack_lengths,
     pack_problem,
     parse_step,
     run_record_from_json,
     run_record_to_json,
+    unpack_counts,
+    unpack_lengths,
     unpack_problem,
 )
 from .dataset import DatasetRecord, dataset_from_json, dataset_to_json
 from .errors import BadDataset, DifficultyError
-from .length_counts import pack_counts, pack_pair, unpack_counts, unpack_pair
 from .model import DifficultyConfig, ProblemState, SourceSums
+from .names import decode, encode
+from .records import AGE_INTEGERS, ProblemRecord, RunRecord, StepDelta, StepRecord, new_incarnation
 from .retention import IMPORT_S
 from .run_transaction import Row, RunTransaction
 from .sources import pack_sources, unpack_sources
@@ -320,7 +317,7 @@ def _value(table: str, key: tuple[str | int, ...], value: bytes) -> dict[str, An
         record = unpack_problem(str(key[0]), value)
         before = asdict(problem_before(record))
         del before["problem_id"]
-        before["visits"], _, added = unpack_pair(record.end)
+        before["visits"], _, added = unpack_lengths(record.end)
         tally = asdict(record.delta) | {"lengths": unpack_counts(added)}
         return {"before": before, "tally": tally}
     if table == "data_sources":
@@ -331,7 +328,8 @@ def _value(table: str, key: tuple[str | int, ...], value: bytes) -> dict[str, An
         left_out = () if any(age_integers(step)) else AGE_INTEGERS
         return {"step": {name: one for name, one in asdict(step).items() if name not in left_out}}
     if table == "undo":
-        value = value[:PROBLEM_BYTES] + pack_pair(*unpack_pair(value[PROBLEM_BYTES:]))  # as older versions read it
+        lengths = pack_lengths(*unpack_lengths(value[PROBLEM_BYTES:]))  # as older versions read them
+        value = value[:PROBLEM_BYTES] + lengths
     return {"data": base64.b64encode(value).decode()}
 
 
@@ -342,7 +340,7 @@ def _bytes(fields: dict[str, Any]) -> bytes:
         visits, lengths = before.pop("visits", 0), pack_counts(before.pop("lengths", ()))
         added = pack_counts(tally.pop("lengths", ()))
         state = ProblemState(str(fields["key"][0]), **before)
-        return pack_problem(ProblemRecord(state, StepDelta(**tally), pack_pair(visits, lengths, added)))
+        return pack_problem(ProblemRecord(state, StepDelta(**tally), pack_lengths(visits, lengths, added)))
     if fields["table"] == "data_sources":
         return pack_sources(
             {name: SourceSums(**({} if one is None else one)) for name, one in fields["sources"].items()}

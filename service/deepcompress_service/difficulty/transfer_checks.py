@@ -10,20 +10,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .codec import (
-    AGE_INTEGERS,
-    STEP_INTEGERS,
-    GroupRecord,
-    RunRecord,
-    decode,
-    parse_step,
-    unpack_group,
-    unpack_problem,
-)
+from .codec import HALVED_AFTER, parse_step, unpack_counts, unpack_group, unpack_lengths, unpack_problem
 from .dataset import DatasetRecord, unpack_prior
-from .length_counts import HALVED_AFTER, unpack_counts, unpack_pair
 from .model import CHANGE_KINDS, AccumulatorKind, ProblemState, SourceSums
+from .names import decode
 from .observed_codec import ROLLOUT_BYTES, unpack_observed
+from .records import AGE_INTEGERS, STEP_INTEGERS, GroupRecord, RunRecord
 from .sources import MAX_NAME, MAX_SOURCES, OTHER, pack_sources, source_integers, unpack_sources
 from .stepless import unpack_request
 from .unreadable import UNREADABLE
@@ -209,7 +201,7 @@ def check_value(table: str, value: bytes, run_record: RunRecord) -> None:
         _check_step(problem.delta.step, least=-1)  # nothing, after a rewind
         _check_problem(problem.before)
         _check_counts(problem.delta.passes, problem.delta.attempts, problem.delta.correct_tokens_sum)
-        visits, before, added = unpack_pair(problem.end)
+        visits, before, added = unpack_lengths(problem.end)
         if visits >= HALVED_AFTER:
             raise ValueError("a problem has more visits than one between two halvings")
         unpack_counts(before)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from .arithmetic import with_ages
-from .codec import RunRecord
 from .model import Observation
 from .observed_codec import pack_observed, unpack_observed
+from .records import RunRecord
 from .run_transaction import RunTransaction
 
 MAX_WAITING = 65_536

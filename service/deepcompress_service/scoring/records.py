@@ -30,7 +30,7 @@ from deepcompress_client.wire import (
 from deepcompress_verify import Verdict
 from deepcompress_verify.verdict import STATUSES
 
-from ..difficulty.length_counts import pack_bins
+from ..difficulty.codec import pack_bins
 from ..difficulty.model import GroupCommit
 from ..difficulty.sources import source_name
 from ..shaping.lengths import bin_of

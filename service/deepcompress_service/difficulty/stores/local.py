@@ -12,8 +12,8 @@ from functools import cache, partial
 from typing import Literal, TypeVar
 
 from .. import refusals
-from ..arithmetic import close_record, problem_before
-from ..codec import decode, group_digest, new_incarnation, new_run_record, unpack_group, unpack_problem
+from ..arithmetic import close_record, problem_before, step_statistics
+from ..codec import group_digest, unpack_group, unpack_problem
 from ..dataset import (
     DatasetRecord,
     Entry,
@@ -29,9 +29,11 @@ from ..model import (
     SourceSums,
     StepStatistics,
 )
+from ..names import decode
 from ..observations import observe
 from ..paging import Page, PageBuilder, Side, Sort
 from ..past import level_of
+from ..records import new_incarnation, new_run_record
 from ..reindex import mark_pending
 from ..retention import IMPORT_S, OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import check_rewindable, closed_level, problem_now, rewind, run_state
@@ -247,9 +249,9 @@ class LocalStore(LocalDatasets):
             closed = state.steps(-1 if since is None else since - 1)
             if limit is not None:
                 closed = closed[-limit:]
-            result = [record.statistics(step) for step in closed if (record := state.step(step))]
+            result = [step_statistics(record, step) for step in closed if (record := state.step(step))]
             if run_record.open is not None and (since is None or run_record.open >= since):
-                result.append(close_record(run_record).statistics(run_record.open, closed=False))
+                result.append(step_statistics(close_record(run_record), run_record.open, closed=False))
             return result if limit is None else result[-limit:]
 
         return await self._read(work)

@@ -11,7 +11,6 @@ from functools import partial
 from typing import TypeVar
 
 from .. import refusals
-from ..codec import new_incarnation
 from ..dataset import (
     SEED_BYTES,
     DatasetBuilder,
@@ -23,6 +22,7 @@ from ..dataset import (
     summary,
 )
 from ..errors import DifficultyError, StoreUnavailable
+from ..records import new_incarnation
 from ..reindex import PORTION, reindex_portion
 from ..retention import IMPORT_S
 from ..run_transaction import existing_run

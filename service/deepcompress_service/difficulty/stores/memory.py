@@ -10,8 +10,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from .. import engine
-from ..codec import RunRecord, StepRecord, decode, encode, format_step, parse_step
+from ..codec import format_step, parse_step
 from ..model import Checkpoint, Commit, CommitOutcome
+from ..names import decode, encode
+from ..records import RunRecord, StepRecord
 from ..retention import OBSERVATIONS_S
 from ..run_transaction import Row, Table
 from .local import LocalStore

@@ -14,20 +14,8 @@ from dataclasses import replace
 from functools import partial
 
 from .. import refusals
-from ..arithmetic import close_record, present_problem, problem_before
-from ..codec import (
-    ProblemRecord,
-    RunRecord,
-    StepRecord,
-    config_to_json,
-    decode,
-    encode,
-    group_digest,
-    new_incarnation,
-    parse_step,
-    unpack_group,
-    unpack_problem,
-)
+from ..arithmetic import close_record, present_problem, problem_before, step_statistics
+from ..codec import config_to_json, group_digest, parse_step, unpack_group, unpack_problem
 from ..errors import StoreTooNew, StoreUnavailable, UnknownRun
 from ..model import (
     Checkpoint,
@@ -40,8 +28,10 @@ from ..model import (
     SourceSums,
     StepStatistics,
 )
+from ..names import decode, encode
 from ..observed_codec import pack_rollout
 from ..paging import Page, PageBuilder, Side, Sort
+from ..records import ProblemRecord, RunRecord, StepRecord, new_incarnation
 from ..retention import OBSERVATIONS_S, SCRATCH_S, Swept
 from ..rollback import state_of_run
 from ..sources import counted_sources
@@ -343,11 +333,11 @@ class RedisStore(RedisDatasets):
             steps = sorted((int(step), text) for step, text in rows.items() if int(step) >= first)
         if run_record.open is not None and (since is None or run_record.open >= since):
             steps = [row for row in steps if row[0] != run_record.open]
-            found = [close_record(run_record).statistics(run_record.open, closed=False)]
+            found = [step_statistics(close_record(run_record), run_record.open, closed=False)]
         else:
             found = []
         steps = steps if limit is None else steps[max(0, len(steps) - limit + len(found)) :]
-        found = [parse_step(decode(text)).statistics(step) for step, text in steps] + found
+        found = [step_statistics(parse_step(decode(text)), step) for step, text in steps] + found
         return found if limit is None else found[-limit:]
 
     async def source_history(

@@ -16,19 +16,19 @@ from ..codec import (
     GROUP_HEAD_BYTES,
     HAS_LENGTHS,
     NONE32,
+    PORTION,
     STATE_BYTES,
     config_to_json,
-    decode,
-    encode,
-    encoded,
-    new_incarnation,
+    pack_lengths,
+    unpack_counts,
     unpack_group,
     unpack_state,
     unpack_states,
 )
 from ..engine import recorded_outcome
-from ..length_counts import PORTION, pack_pair, unpack_counts
 from ..model import Commit, CommitOutcome, DifficultyConfig, GroupOutcome, SourceSums
+from ..names import decode, encode, encoded
+from ..records import new_incarnation
 from ..sources import add_alike, pack_sources
 from .redis_link import Argument
 
@@ -54,7 +54,7 @@ _ADDED = struct.Struct("<HIIIdI")
 """The addition of a group to its problem, behind its length."""
 ADDED_BYTES = _ADDED.size - 2
 _ADDED_SINGLES = struct.Struct("<HIIIdIBB")
-"""The same with the head of a portion of lengths (`length_counts`), which follows."""
+"""The same with the head of a portion of lengths, which follows."""
 _SINGLES_AT = _ADDED_SINGLES.size - 2
 _BUCKET = struct.Struct("<IIIddddd")
 _AGE = struct.Struct("<IB")
@@ -111,7 +111,7 @@ def arguments(commit: Commit) -> list[Argument]:
             )
             additions.append(lengths[_SIZES_BYTES:])
         else:
-            only_singles, end = False, pack_pair(0, b"", lengths)
+            only_singles, end = False, pack_lengths(0, b"", lengths)
             additions.append(pack_added(ADDED_BYTES + len(end), size, passes, shortest, correct, count))
             additions.append(end)
     different = set(ids)

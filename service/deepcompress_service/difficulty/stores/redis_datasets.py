@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Sequence
 
 from .. import refusals
 from ..bins import BINS, Stratum
-from ..codec import RunRecord, decode, new_incarnation
 from ..dataset import (
     SEED_BYTES,
     DatasetBuilder,
@@ -30,6 +29,8 @@ from ..dataset import (
 )
 from ..draw import Draw
 from ..errors import StoreUnavailable
+from ..names import decode
+from ..records import RunRecord, new_incarnation
 from ..retention import IMPORT_S, SCRATCH_S
 from ..samples import (
     SampleOutcome,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..bins import PLACE_BITS, Stratum, source_of_stratum
-from ..codec import encode
 from ..dataset import Entry
+from ..names import encode
 from .redis_link import Argument
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 from ..arithmetic import close_record
-from ..codec import RunRecord, decode, encode, parse_step
+from ..codec import parse_step
+from ..names import decode, encode
 from ..paging import Page, PageBuilder
+from ..records import RunRecord
 from .redis_link import Link
 from .redis_rows import PAGE, scan_hash
 from .scripts import INDEX

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import refusals
-from ..codec import PassCountBucket, RunRecord, config_from_json, decode
+from ..codec import config_from_json
 from ..errors import DifficultyError, StoreUnavailable
+from ..names import decode
+from ..records import PassCountBucket, RunRecord
 
 
 def pairs(flat: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -7,8 +7,10 @@ import struct
 from collections.abc import AsyncIterator, Iterable, Iterator
 from itertools import islice
 
-from ..codec import RunRecord, bucket_integers, config_to_json, decode, encode
+from ..codec import bucket_integers, config_to_json
 from ..dataset import DatasetRecord, entries_of
+from ..names import decode, encode
+from ..records import RunRecord
 from ..run_transaction import Row
 from ..transfer import dataset_row
 from .redis_commit import (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from ..codec import decode
 from ..errors import DifficultyError
+from ..names import decode
 from . import redis_replies
 from .redis_link import Argument, Link, Reply
 from .scripts import DROP, Script

@@ -11,9 +11,9 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 
-from ..codec import RunRecord
 from ..dataset import dataset_from_json, dataset_to_json
 from ..errors import StoreUnavailable
+from ..records import RunRecord
 from ..retention import IMPORT_S, SCRATCH_S
 from ..transfer import ExportReader, end_line, header_line, import_timeout, line_batches, row_line
 from . import redis_rows

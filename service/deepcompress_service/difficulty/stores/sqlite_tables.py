@@ -10,23 +10,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby, islice
 
-from ..codec import (
-    RunRecord,
-    StepRecord,
-    decode,
-    encode,
-    format_step,
-    parse_step,
-    run_record_from_json,
-    run_record_to_json,
-)
+from ..codec import format_step, parse_step, run_record_from_json, run_record_to_json
 from ..model import Checkpoint
+from ..names import decode, encode
+from ..records import RunRecord, StepRecord
 from ..run_transaction import Row, Table
 from . import sqlite_index
 from .sqlite_index import SqliteIndex
 
 SCHEMA_VERSION = 3
-"""2: a run's record has its incarnation, version and created_step. 3: portions of lengths (`length_counts`). Files of
+"""2: a run's record has its incarnation, version and created_step. 3: portions of lengths. Files of
 earlier versions are read as they are."""
 SCHEMA = (
     "CREATE TABLE epochs (run TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID",

@@ -1,4 +1,4 @@
--- Packed counts of correct lengths by bin (length_counts.py). After layout.lua.
+-- Packed counts of correct lengths by bin (codec.py). After layout.lua.
 --
 -- A packed value: sizes in bytes of its two parts (16 bits each), then counts (a bin in one byte, its count in two; bins
 -- ascending), then single rollouts (a bin in one byte each).
