@@ -75,8 +75,7 @@ def create_app(settings: Settings | None = None, activity_folder: Path | None = 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         keep_freed_memory()
         logs.configure(settings.log_format, settings.log_level)
-        metrics_key = read_secret(settings.metrics_key_file) if settings.metrics_key_file is not None else None
-        keys = KeyRing(settings.api_keys, settings.api_keys_file, settings.key_requests_per_second, metrics_key)
+        keys = _read_keys(settings) if settings.requires_key else None
         _log_access(keys, settings)
         observations_s = settings.observation_ttl_days * DAY_S
         store = open_store(settings.store_url, observations_s=observations_s, **_store_options(settings))
@@ -194,17 +193,26 @@ async def _log_risks(store: DifficultyStore) -> None:
             log.warning(risk)
 
 
-def _log_access(keys: KeyRing, settings: Settings) -> None:
+def _read_keys(settings: Settings) -> KeyRing:
+    metrics_key = read_secret(settings.metrics_key_file) if settings.metrics_key_file is not None else None
+    return KeyRing(settings.api_keys, settings.api_keys_file, settings.key_requests_per_second, metrics_key)
+
+
+def _log_access(keys: KeyRing | None, settings: Settings) -> None:
     """Log who may do what, and the variables that look like settings and are none.
 
     Without keys it is a warning, unless only this machine can connect.
     """
-    (log.info if keys.requires_key or settings.host in LOOPBACK else log.warning)(keys.describe())
-    if not keys.requires_key and AllowedHosts(settings.allowed_hosts).any:
-        log.warning("DEEPCOMPRESS_ALLOWED_HOSTS=*: a page of any site can use the service by DNS rebinding")
+    if keys is not None:
+        log.info(keys.describe())
+    else:
+        level = logging.INFO if settings.host in LOOPBACK else logging.WARNING
+        log.log(level, "no API keys are set: every caller may read and change every run")
+        if AllowedHosts(settings.allowed_hosts).any:
+            log.warning("DEEPCOMPRESS_ALLOWED_HOSTS=*: a page of any site can use the service by DNS rebinding")
     for name, _ in unknown_variables():
         log.warning("%s is no setting and has no effect", name)
-    if "DEEPCOMPRESS_API_KEY" in os.environ and not keys.requires_key:
+    if "DEEPCOMPRESS_API_KEY" in os.environ and keys is None:
         log.warning("DEEPCOMPRESS_API_KEY is the client's key; the service reads DEEPCOMPRESS_API_KEYS")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from fastapi.testclient import TestClient
 from starlette.datastructures import URL
 
 from deepcompress_service.api import auth
-from deepcompress_service.app import create_app
+from deepcompress_service.app import _log_access, create_app
 from deepcompress_service.settings import Settings
 
 from .conftest import shape_body
@@ -77,8 +78,8 @@ def test_health_needs_none(keyed: tuple[TestClient, Path]) -> None:
 @pytest.mark.parametrize(
     ("keys", "headers", "accepted"),
     [
-        ((), {}, True),
-        ((), bearer("any"), True),
+        ((), {}, False),
+        ((), bearer("any"), False),
         (("admin",), bearer("admin"), True),
         (("admin",), basic("admin"), True),
         (("admin",), bearer("other"), False),
@@ -86,9 +87,7 @@ def test_health_needs_none(keyed: tuple[TestClient, Path]) -> None:
     ],
     ids=str,
 )
-def test_only_a_valid_key_is_accepted_if_one_is_required(
-    keys: tuple[str, ...], headers: dict[str, str], accepted: bool
-) -> None:
+def test_only_a_valid_key_is_accepted(keys: tuple[str, ...], headers: dict[str, str], accepted: bool) -> None:
     sent = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     request = Request({"type": "http", "method": "GET", "path": "/readyz", "headers": sent})
     assert auth.KeyRing(keys).accepts(request) is accepted
@@ -291,4 +290,16 @@ def test_the_log_states_who_may_do_what_without_the_keys(tmp_path: Path) -> None
     file.write_text(FILE)
     text = auth.KeyRing(("admin-secret",), file).describe()
     assert text == "3 API keys: env-0 (full), reader (read), team-a (full, runs a-*)"
-    assert auth.KeyRing().describe() == "no API keys are set: every caller may read and change every run"
+
+
+@pytest.mark.parametrize(("host", "level"), [("127.0.0.1", logging.INFO), ("0.0.0.0", logging.WARNING)])
+def test_the_log_warns_that_every_caller_may_do_everything_unless_only_this_machine_can_connect(
+    host: str, level: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "deepcompress.app"):
+        _log_access(None, Settings(host=host))
+    first = caplog.records[0]
+    assert (first.levelno, first.message) == (
+        level,
+        "no API keys are set: every caller may read and change every run",
+    )

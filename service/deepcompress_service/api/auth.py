@@ -11,8 +11,8 @@ Keys come from the environment (``DEEPCOMPRESS_API_KEYS``, full access to every 
 
 Keys are compared by digest and in constant time, so that neither length nor prefix leaks. Browsers may send the key
 as the password of HTTP Basic, for reading only: a page of another origin could make a browser repeat its Basic
-password, which therefore must not be able to change anything. `require_same_origin` refuses changes that such pages
-request, with or without keys.
+password, which therefore must not be able to change anything. Changes that such pages request are refused with or
+without keys (`context.require_same_origin`).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import Depends, Request
+from fastapi import Request
 from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
@@ -71,7 +71,7 @@ class Grant:
 
 
 ANONYMOUS = Grant("everybody")
-"""Grant of every caller if no keys are set: full access to every run."""
+"""Grant of callers that need no key: full access to every run."""
 
 
 class KeyFileError(ValueError):
@@ -79,7 +79,7 @@ class KeyFileError(ValueError):
 
 
 class KeyRing:
-    """The keys that are accepted. If none are set, every request is."""
+    """The keys that are accepted."""
 
     def __init__(
         self,
@@ -88,8 +88,6 @@ class KeyRing:
         rate_per_second: int = 0,
         metrics_key: str | None = None,
     ) -> None:
-        self.requires_key = bool(keys) or file is not None
-        """True if a request needs a key at all."""
         self._fixed = {_digest(key): Grant(f"env-{index}") for index, key in enumerate(keys)}
         if metrics_key is not None:
             self._fixed.setdefault(_digest(metrics_key), Grant("metrics", "metrics"))
@@ -106,8 +104,6 @@ class KeyRing:
 
     def describe(self) -> str:
         """Return one line on who may do what, for the log. It contains names of keys, never keys."""
-        if not self.requires_key:
-            return "no API keys are set: every caller may read and change every run"
         rights = [
             f"{grant.name} ({grant.access}{f', runs {grant.runs}*' if grant.runs else ''})"
             for grant in self._grants.values()
@@ -124,7 +120,7 @@ class KeyRing:
         # Not `request.url.path`: Starlette releases before 1.0 parse it from a text that begins with the Host header,
         # so a caller could choose it.
         path = request.scope["path"]
-        if path in OPEN_PATHS or not self.requires_key:
+        if path in OPEN_PATHS:
             return ANONYMOUS
         self._refresh()
         grant = self._find(request)
@@ -140,9 +136,7 @@ class KeyRing:
         return grant
 
     def accepts(self, request: Request) -> bool:
-        """Return True if the sender has a valid key of any rights, or no key is required."""
-        if not self.requires_key:
-            return True
+        """Return True if the sender has a valid key of any rights."""
         self._refresh()
         try:
             self._find(request)
@@ -175,40 +169,6 @@ class KeyRing:
                 log.info("read the API keys again: %d in force", len(self._grants))
         except (OSError, KeyFileError) as error:
             log.error("the API key file cannot be used, the keys read before stay in force: %s", error)
-
-
-async def get_grant(request: Request) -> Grant:
-    """Check the API key and the origin, and return the sender's rights.
-
-    Raises:
-        ApiError: 401, 403 or 429 (`KeyRing.check`); 403 for a change requested by a page of another origin.
-    """
-    if "origin" in request.headers:
-        require_same_origin(request)
-    keys: KeyRing = request.app.state.context.keys
-    grant = keys.check(request)
-    if grant.runs:
-        # It has a share of the requests in progress (`admission`), so that it leaves room for other keys.
-        request.state.share = grant.name
-    return grant
-
-
-GrantDep = Annotated[Grant, Depends(get_grant)]
-
-
-def require_same_origin(request: Request) -> None:
-    """Check that a request that changes something comes from no page of another origin, with or without keys.
-
-    Raises:
-        ApiError: 403, if its Origin is of another host or scheme, or it has several.
-    """
-    if request.method in ("GET", "HEAD"):
-        return
-    origins = request.headers.getlist("origin")
-    hosts = request.headers.getlist("host")
-    # The scheme is the browser's: a proxy may end TLS.
-    if len(origins) > 1 or len(hosts) != 1 or origins[0] not in (f"http://{hosts[0]}", f"https://{hosts[0]}"):
-        raise ApiError(403, "cross-origin", "requests from pages of other origins are refused")
 
 
 def _sent_key(request: Request) -> tuple[str, bool]:

@@ -1,4 +1,4 @@
-"""The parts of the running app that routes use, and the FastAPI dependencies that return them."""
+"""The dependencies of the routes: the parts of the running app, the rights of the caller, and a turn for the work."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ..observability.run_metrics import RunMetrics
 from ..rendezvous import WaitingRoom
 from ..scoring.pipeline import Pipeline
 from ..settings import Settings
-from .auth import Grant, GrantDep, KeyRing
+from .auth import ANONYMOUS, Grant, KeyRing
 from .body_lines import body_lines
-from .errors import abandoned
+from .errors import ApiError, abandoned
 from .json_bodies import Arrivals, decoded, parse, read_body
 from .packed_rows import PackedRows
 
@@ -50,7 +50,8 @@ class Context:
     read_scheduler: FairScheduler
     """For reads with large answers: few at once, API keys take turns."""
     exports: KeyedSlots
-    keys: KeyRing
+    keys: KeyRing | None
+    """The API keys; None: every caller may read and change every run."""
     waiting: WaitingRoom
     nemo_gym_rows: PackedRows
     shared_activity: SharedActivity
@@ -83,6 +84,27 @@ def app_context(request: Request) -> Context:
     return context
 
 
+async def get_grant(request: Request) -> Grant:
+    """Check the API key and the origin, and return the sender's rights.
+
+    Raises:
+        ApiError: 401, 403 or 429 (`KeyRing.check`); 403 for a change requested by a page of another origin.
+    """
+    if "origin" in request.headers:
+        require_same_origin(request)
+    keys: KeyRing | None = request.app.state.context.keys
+    if keys is None:
+        return ANONYMOUS
+    grant = keys.check(request)
+    if grant.runs:
+        # It has a share of the requests in progress (`admission`), so that it leaves room for other keys.
+        request.state.share = grant.name
+    return grant
+
+
+GrantDep = Annotated[Grant, Depends(get_grant)]
+
+
 async def get_context(request: Request, _grant: GrantDep) -> Context:
     """Return the app's context, after the API key was checked."""
     context: Context = request.app.state.context
@@ -92,9 +114,24 @@ async def get_context(request: Request, _grant: GrantDep) -> Context:
 ContextDep = Annotated[Context, Depends(get_context)]
 
 
+def require_same_origin(request: Request) -> None:
+    """Check that a request that changes something comes from no page of another origin, with or without keys.
+
+    Raises:
+        ApiError: 403, if its Origin is of another host or scheme, or it has several.
+    """
+    if request.method in ("GET", "HEAD"):
+        return
+    origins = request.headers.getlist("origin")
+    hosts = request.headers.getlist("host")
+    # The scheme is the browser's: a proxy may end TLS.
+    if len(origins) > 1 or len(hosts) != 1 or origins[0] not in (f"http://{hosts[0]}", f"https://{hosts[0]}"):
+        raise ApiError(403, "cross-origin", "requests from pages of other origins are refused")
+
+
 def is_operator(request: Request, context: Context, grant: Grant) -> bool:
     """Return True for a caller for whom places are reserved: with a key for everything, or without keys from here."""
-    if context.keys.requires_key:
+    if context.keys is not None:
         return grant.access == "full" and not grant.runs
     return request.client is None or request.client.host in LOOPBACK
 

@@ -11,8 +11,7 @@ from fastapi.responses import PlainTextResponse
 
 from ..difficulty.errors import DifficultyError
 from ..observability import metrics
-from .auth import GrantDep
-from .context import Context, ContextDep, app_context
+from .context import Context, ContextDep, GrantDep, app_context
 
 router = APIRouter(tags=["service"])
 
@@ -65,7 +64,7 @@ async def readyz(request: Request) -> Response:
     """
     context = app_context(request)
     why = (await readiness(context)).why
-    if "store" in why and not context.keys.accepts(request):
+    if "store" in why and context.keys is not None and not context.keys.accepts(request):
         why["store"] = NO_DETAILS
     body = {"ready": not why, "why": why, "verifier_workers": context.pool.stats().alive}
     headers = {"Retry-After": "1"} if why else {}

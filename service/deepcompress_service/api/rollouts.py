@@ -38,8 +38,7 @@ from ..scoring.records import stored_rollout, stored_verdict
 from ..scoring.request_checks import check_row, make_checks, reads_config
 from ..scoring.rewards import verdict_answers
 from ..scoring.warnings import run_created
-from .auth import GrantDep
-from .context import Context, ContextDep, cancel_on_disconnect, check_waiting_room, run_scheduled
+from .context import Context, ContextDep, GrantDep, cancel_on_disconnect, check_waiting_room, run_scheduled
 from .descriptions import documented
 from .errors import ApiError, invalid, refused_rollout
 from .json_bodies import json_response, read_batch

@@ -35,8 +35,7 @@ from ..difficulty.unreadable import skip_unreadable, unreadable_refused
 from ..observability import metrics
 from ..scoring.errors import NewerConfigurationError, TooLargeError, UnsupportedConfigError
 from ..scoring.plan import MAX_CONFIG_CHARS, make_new_plan, named_plan, plan_from_text
-from .auth import GrantDep
-from .context import Context, ContextDep, is_operator
+from .context import Context, ContextDep, GrantDep, is_operator
 from .descriptions import documented
 from .errors import ApiError
 from .json_bodies import json_response

@@ -22,8 +22,8 @@ from ..scoring.batch import TURN, beside
 from ..scoring.observing import observe as observe_groups
 from ..scoring.verify_alone import verify_items
 from ..shaping import strategies
-from .auth import Grant, GrantDep
-from .context import ContextDep, run_scheduled
+from .auth import Grant
+from .context import ContextDep, GrantDep, run_scheduled
 from .descriptions import documented
 from .json_bodies import LARGE_BATCH_BYTES, json_response, read_batch, response_in_pieces
 

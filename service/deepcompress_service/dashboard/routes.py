@@ -21,8 +21,8 @@ from deepcompress_client.wire import RunName
 
 from ..activity.recent import RunActivity
 from ..admission.limits import KeyedSlots
-from ..api.auth import Grant, GrantDep
-from ..api.context import Context, ContextDep, is_operator
+from ..api.auth import Grant
+from ..api.context import Context, ContextDep, GrantDep, is_operator
 from ..api.errors import ApiError
 from ..api.run_rows import problem_row
 from ..api.runs import Run
@@ -249,7 +249,7 @@ def _streamed(
                 await asyncio.sleep(EVERY)
                 if time.monotonic() - checked > KEY_CHECK_S:
                     checked = time.monotonic()
-                    if context.keys.check(request) != grant:
+                    if context.keys is not None and context.keys.check(request) != grant:
                         return
         except ApiError:
             return

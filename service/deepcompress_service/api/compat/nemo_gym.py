@@ -21,8 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from ...scoring.batch import beside
 from ...settings import NemoGymQuery
-from ..auth import GrantDep
-from ..context import ContextDep, cancel_on_disconnect, check_waiting_room
+from ..context import ContextDep, GrantDep, cancel_on_disconnect, check_waiting_room
 from ..descriptions import documented
 from ..errors import invalid
 from ..json_bodies import LARGE_BATCH_BYTES, JsonPieces, json_response, read_batch

@@ -21,8 +21,8 @@ from deepcompress_client.integrations._common import encode_status
 from deepcompress_client.wire import ModelText, RunName
 
 from ...settings import OutcomeRange
-from ..auth import Grant, get_grant
-from ..context import app_context
+from ..auth import Grant
+from ..context import app_context, get_grant
 from ..descriptions import documented
 from ..errors import invalid
 from ..json_bodies import json_response, read_batch
