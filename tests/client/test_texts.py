@@ -29,9 +29,7 @@ def errors(**fields: Any) -> list[tuple[str, tuple[int | str, ...]]]:
 @given(text=texts | st.sampled_from(EDGES))
 def test_every_string_is_valid_and_only_lone_surrogates_change(text: str) -> None:
     lone = any("\ud800" <= one <= "\udfff" for one in text)
-    item = VerifyItem.model_validate(
-        {"gold": text, "response": text, "question": text, "options": [text, "a"]}, strict=None
-    )
+    item = VerifyItem.model_validate({"gold": text, "response": text, "question": text, "options": [text, "a"]})
     expected = repaired(text) if lone else text
     assert (item.gold, item.response, item.question, item.options) == (expected, expected, expected, [expected, "a"])
     if not lone:

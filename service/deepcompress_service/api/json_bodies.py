@@ -150,7 +150,7 @@ async def _free(lists: list[list[Any]], collections: FullCollections) -> None:
         collections.end()
 
 
-async def read_body(request: Request, limit: int, arrivals: Arrivals) -> bytes | bytearray:
+async def read_body(request: Request, limit: int, arrivals: Arrivals) -> bytearray:
     """Return the body's bytes, decompressed. `limit` is in bytes.
 
     Raises:
@@ -160,9 +160,14 @@ async def read_body(request: Request, limit: int, arrivals: Arrivals) -> bytes |
     declared = request.headers.get("content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise too_large("the body", limit)
+    # It grows as the body arrives: a declared size takes no memory. It grows in place, so no call copies all of it.
+    raw = bytearray()
     try:
         async with arrivals.limit():
-            raw = await _receive(request, limit)
+            async for chunk in request.stream():
+                if len(raw) + len(chunk) > limit:
+                    raise too_large("the body", limit)
+                raw += chunk
     except ClientDisconnect:
         raise abandoned() from None
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
@@ -170,16 +175,6 @@ async def read_body(request: Request, limit: int, arrivals: Arrivals) -> bytes |
         return raw
     unpacked = partial(decompress, raw, encoding, limit)
     return unpacked() if len(raw) <= ON_LOOP_PACKED_BYTES else await asyncio.to_thread(unpacked)
-
-
-async def _receive(request: Request, limit: int) -> bytearray:
-    # It grows as the body arrives: a declared size takes no memory. It grows in place, so no call copies all of it.
-    body = bytearray()
-    async for chunk in request.stream():
-        if len(body) + len(chunk) > limit:
-            raise too_large("the body", limit)
-        body += chunk
-    return body
 
 
 def parse(model: type[Model], raw: bytes | bytearray) -> Model:
