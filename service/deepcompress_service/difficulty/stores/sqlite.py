@@ -34,14 +34,15 @@ T = TypeVar("T")
 
 LINES_AT_ONCE = 500
 """Lines of an export that one call to SQLite's thread reads."""
-PAGE_BYTES = 1024
+PAGE_BYTES = 2048
 """Size of a database page. A request of many groups changes about as many pages, and each is written to the log as a
-whole, so small pages halve the cost (bench/store_speed.py). An existing file keeps its page size."""
+whole, so small pages cost less. A record over a quarter of a page takes a page of its own: one of 1024 bytes is too
+small for the records of problems with many lengths. An existing file keeps its page size."""
 LOG_PAGES = 16 * 1024 * 1024 // PAGE_BYTES
 """Length of the log at which a commit copies it back itself. Reached only if requests follow each other so closely
 that the log, which they keep extending, never restarts."""
 ROWS_IN_LOG = 4 * 4096
-"""Changed rows after which the log is copied back in the background: about 4 MiB of log, at four rows a page."""
+"""Changed rows after which the log is copied back in the background: about 4 MiB of log, at eight rows a page."""
 LOG_LEFT_BYTES = 64 * 1024 * 1024
 """Size to which a longer log file is cut when it starts again."""
 CACHE_KIB = 16 * 1024
