@@ -10,7 +10,6 @@ import json
 import struct
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from dataclasses import fields as dataclass_fields
 from functools import lru_cache
 from operator import attrgetter
@@ -37,10 +36,12 @@ _DELTA = struct.Struct("<dIIIdI")
 PROBLEM_BYTES = STATE_BYTES + _DELTA.size
 """A problem's record without its lengths."""
 _HEAD = struct.Struct("<dddBB")
+_LENGTH = struct.Struct("<H")
 HAS_LENGTHS = 4
 """Flag of a group's record that has lengths, behind its problem_id."""
 GROUP_HEAD_BYTES = _HEAD.size
 _CONFIG_FIELDS = tuple(field.name for field in dataclass_fields(DifficultyConfig))
+_ACCUMULATOR_FIELDS = tuple(field.name for field in dataclass_fields(Accumulator))
 _ASYNCHRONOUS = ("asynchronous", "max_age")
 _SIDES: tuple[Literal["simple", "hard"] | None, ...] = (None, "simple", "hard")
 _SIDE_FLAGS = {side: index << 2 for index, side in enumerate(_SIDES)}
@@ -127,8 +128,7 @@ def unpack_problem(problem_id: str, data: bytes) -> ProblemRecord:
     step, attempts, passes, shortest, total, count = _DELTA.unpack_from(data, _STATE.size)
     least = None if shortest == NONE32 else shortest
     delta = StepDelta(int(step), attempts, passes, least, int(total), count)
-    (before,) = unpack_states((problem_id,), data[:STATE_BYTES])
-    return ProblemRecord(before, delta, data[PROBLEM_BYTES:])
+    return ProblemRecord(_make_state(problem_id, _STATE.unpack_from(data)), delta, data[PROBLEM_BYTES:])
 
 
 def pack_group(record: GroupRecord, problem: bytes | None = None) -> bytes:
@@ -147,9 +147,9 @@ def pack_group(record: GroupRecord, problem: bytes | None = None) -> bytes:
             struct.pack(f"<{count}d", *record.accumulators) if count else b"",
             problem or pack_state(record.problem),
             record.digest,
-            struct.pack("<H", len(name)),
+            _LENGTH.pack(len(name)),
             name,
-            struct.pack("<H", len(record.lengths)) + record.lengths if record.lengths else b"",
+            _LENGTH.pack(len(record.lengths)) + record.lengths if record.lengths else b"",
             record.payload,
         )
     )
@@ -162,11 +162,11 @@ def unpack_group(data: bytes) -> GroupRecord:
     accumulators = struct.unpack_from(f"<{count}d", data, at)
     at += 8 * count
     tail = at + _STATE.size + 16
-    (length,) = struct.unpack_from("<H", data, tail)
+    (length,) = _LENGTH.unpack_from(data, tail)
     end = tail + 2 + length
     name, lengths = decode(data[tail + 2 : end]), b""
     if flags & HAS_LENGTHS:
-        (size,) = struct.unpack_from("<H", data, end)
+        (size,) = _LENGTH.unpack_from(data, end)
         lengths, end = data[end + 2 : end + 2 + size], end + 2 + size
     return GroupRecord(
         level=level,
@@ -216,8 +216,10 @@ def config_to_json(config: DifficultyConfig) -> str:
 def _config_fields(config: DifficultyConfig) -> dict[str, Any]:
     """Return a configuration as plain values; without the fields of asynchronous runs for all others."""
     fields = {name: getattr(config, name) for name in _CONFIG_FIELDS}
-    fields["level"] = asdict(config.level)
-    fields["extra"] = [asdict(one) for one in config.extra]
+    accumulators = [
+        {name: getattr(one, name) for name in _ACCUMULATOR_FIELDS} for one in (config.level, *config.extra)
+    ]
+    fields["level"], fields["extra"] = accumulators[0], accumulators[1:]
     return fields if config.asynchronous else {name: fields[name] for name in fields if name not in _ASYNCHRONOUS}
 
 
@@ -375,11 +377,7 @@ def unpack_lengths(data: bytes, at: int = 0) -> tuple[int, bytes, bytes]:
     Raises:
         ValueError: The record ends early.
     """
-    portions: list[bytes] = []
-    while at < len(data) and data[at] >= PORTION:
-        end = _portion_end(data, at)
-        portions.append(data[at + 2 : end])
-        at = end
+    portions, at = _portions(data, at)
     visits, before, added = _unpack_base(data, at)
     if not portions:
         return visits, before, added
@@ -395,11 +393,16 @@ def unpack_lengths(data: bytes, at: int = 0) -> tuple[int, bytes, bytes]:
     return visits, joined_lengths(before, pack_bins(b"".join(singles))), pack_bins(portions[0])
 
 
-def _portion_end(data: bytes, at: int) -> int:
-    end = at + 2 + ((data[at] - PORTION) << 8 | data[at + 1] if at + 1 < len(data) else len(data))
-    if end > len(data):
+def _portions(data: bytes, at: int = 0) -> tuple[list[bytes], int]:
+    """Return the portions from offset `at` on, the newest first, and the offset behind them."""
+    size, found = len(data), []
+    while at < size and (high := data[at]) >= PORTION:
+        start = at + 2
+        at = start + ((high - PORTION) << 8 | (data[at + 1] if start <= size else size))
+        found.append(data[start:at])
+    if at > size:
         raise ValueError("a portion of lengths ends early")
-    return end
+    return found, at
 
 
 def _unpack_base(data: bytes, at: int) -> tuple[int, bytes, bytes]:
@@ -444,15 +447,12 @@ def closed_lengths(end: bytes) -> bytes:
     size = len(end)
     if size <= MOST_BYTES:
         return end and _NO_PORTION + end
-    at, portions = 0, []
-    while at < size and (high := end[at]) >= PORTION:
-        start = at + 2
-        at = start + ((high - PORTION) << 8 | (end[at + 1] if start <= size else size))
-        portions.append(end[start:at])
-    if at > size:
-        raise ValueError("a portion of lengths ends early")
-    if 2 * at < size:
+    at, half = 0, (size + 1) // 2
+    while at < half and (high := end[at]) >= PORTION:  # as `_portions`, but only to their size
+        at += 2 + ((high - PORTION) << 8 | end[at + 1])
+    if at < half:
         return _NO_PORTION + end
+    portions, at = _portions(end)
     if at < size and end[at] >= DENSE:
         visits, first, known = _unpack_dense(end, at)
     else:

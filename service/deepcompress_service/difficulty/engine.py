@@ -195,6 +195,8 @@ def _recorded_in_step(
     ids = [group.group_id for group in groups]
     if run_record.config.asynchronous:
         known = recorded_groups(state, run_record, ids)
+    elif step > run_record.closed and step != run_record.open:
+        return {}  # a step that was never opened
     else:
         known = state.read("groups", step, ids)
     for group in groups:

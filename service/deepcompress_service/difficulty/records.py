@@ -163,7 +163,7 @@ class RunRecord:
     created_step: int | None = None
     """The step of the training request that created the run, if one did."""
     dataset: bool = False
-    """True if a data set is registered: its index follows the problems (`samples`)."""
+    """True if a data set is registered: its index follows the problems (`reindex`)."""
     begun: tuple[float, ...] = ()
     """For a run that continues another one: the accumulators that it began with."""
 
