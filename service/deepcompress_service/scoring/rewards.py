@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 from deepcompress_client.wire import (
     GROUP_FIELDS,
+    ROLLOUT_FIELDS,
     GroupRewards,
     RewardComponents,
-    RolloutFields,
     ScoreAnswer,
     ScoredGroup,
     ShapeAnswer,
@@ -36,8 +36,6 @@ from .unchecked import NOT_TRAINABLE, checked_parts, unchecked_warning, whole_gr
 from .warnings import reward_warnings, run_created
 
 Answer = TypeVar("Answer", ShapeAnswer, ScoreAnswer)
-
-_ROLLOUT_DEFAULTS = {name: field.default for name, field in RolloutFields.model_fields.items()}
 
 
 async def shape(batch: Batch, outcome: CommitOutcome | None) -> Rewards:
@@ -104,15 +102,18 @@ def joined_sums(parts: Sequence[SignalSums]) -> SignalSums:
 def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | None, reward: Reward) -> Group:
     """Return a group as the strategies see it: the fields sent, the verdicts, and the recorded state."""
     sent, statuses = group.sent, group.statuses
-    readable = "gold_unreadable" not in statuses
-    columns: dict[str, Any] = {}
-    fields_sent = set().union(*[one.model_fields_set for one in sent.rollouts])
-    for name, default in _ROLLOUT_DEFAULTS.items():
-        if name in fields_sent:
+    size, readable = len(statuses), "gold_unreadable" not in statuses
+    trainable = formatted = (True,) * size
+    if not readable or not NOT_TRAINABLE.isdisjoint(statuses):
+        trainable = tuple([readable and status not in NOT_TRAINABLE for status in statuses])
+    if "no_answer" in statuses:
+        formatted = tuple([status != "no_answer" for status in statuses])
+    columns: dict[str, Any] = dict.fromkeys(ROLLOUT_FIELDS)
+    for name in ROLLOUT_FIELDS:
+        # A field that a rollout lacks is missing for the group.
+        if getattr(sent.rollouts[0], name) is not None:
             column = tuple([getattr(one, name) for one in sent.rollouts])
-            columns[name] = None if None in column else column  # one that a rollout lacks is missing for the group
-        elif default is not None:
-            columns[name] = (default,) * len(sent.rollouts)
+            columns[name] = None if None in column else column
     guard = whitening = None
     if record is None:
         history = ProblemHistory()
@@ -130,12 +131,12 @@ def shaping_input(group: BatchGroup, record: GroupOutcome | None, step: int | No
         whitening = unpack_whitening(record.payload) if reward.whitens else None
     return Group(
         correct=group.correct,
-        trainable=tuple([readable and status not in NOT_TRAINABLE for status in statuses]),
+        trainable=trainable,
         level=None if record is None else record.level,
         accumulators=() if record is None else record.accumulators,
         history=history,
         step=step,
-        formatted=tuple([status != "no_answer" for status in statuses]),
+        formatted=formatted,
         lengths=None if record is None else LengthRecord(record.problem.lengths),
         guard=guard,
         whitening=whitening,
