@@ -58,7 +58,7 @@ TARGETS = {
         ("service/deepcompress_service/shaping/**/*.py", "service/deepcompress_service/scoring/warnings.py"),
         (
             *(f"tests/shaping/test_{name}.py" for name in _SHAPING_TESTS),
-            *(f"tests/scoring/test_{name}.py" for name in ("pace", "reward_warnings", "declines")),
+            *(f"tests/scoring/test_{name}.py" for name in ("warnings", "pace", "reward_warnings", "declines")),
         ),
         {
             **dict.fromkeys(("guard", "lengths", "switches", "options"), "options"),
@@ -66,7 +66,6 @@ TARGETS = {
             "checks": "user",
             "configured": "shadows",
             "table": "docs",
-            "warnings": "pace",
         },
     ),
     "difficulty": Target(

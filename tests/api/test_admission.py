@@ -25,8 +25,8 @@ from deepcompress_service.api.errors import ApiError, from_admission
 MIB = 1 << 20
 
 
-def request_of(length: int | None, encoding: str = "identity", share: str = "") -> Request:
-    """A request whose caller disconnects as soon as it is read. `share`: the name of a key that has one."""
+def request_of(length: int | None, encoding: str = "identity") -> Request:
+    """A request whose caller disconnects as soon as it is read."""
     headers = [(b"content-encoding", encoding.encode())]
     if length is not None:
         headers.append((b"content-length", str(length).encode()))
@@ -34,7 +34,7 @@ def request_of(length: int | None, encoding: str = "identity", share: str = "") 
     async def receive() -> dict[str, str]:
         return {"type": "http.disconnect"}
 
-    return Request({"type": "http", "headers": headers, "state": {"share": share}}, receive)  # type: ignore[arg-type]
+    return Request({"type": "http", "headers": headers}, receive)  # type: ignore[arg-type]
 
 
 def refused(problem: pytest.ExceptionInfo[AdmissionError], status: int, slug: str) -> None:
@@ -134,13 +134,17 @@ def test_a_waiter_cancelled_as_a_place_comes_free_is_only_cancelled() -> None:
 
 def test_the_limiter_counts_the_declared_size_of_a_body_and_then_its_real_size() -> None:
     limiter = InflightLimiter(max_requests=10, max_bytes=100 * MIB, max_body=40 * MIB)
-    with limiter.admit(request_of(60)), limiter.admit(request_of(None)), limiter.admit(request_of(5, "zstd")):
+    with (
+        limiter.admit(request_of(60), ""),
+        limiter.admit(request_of(None), ""),
+        limiter.admit(request_of(5, "zstd"), ""),
+    ):
         # What is not declared or is packed may be as large as any.
         assert limiter.bytes == 80 * MIB + 60
-        with pytest.raises(AdmissionError) as problem, limiter.admit(request_of(30 * MIB)):
+        with pytest.raises(AdmissionError) as problem, limiter.admit(request_of(30 * MIB), ""):
             pass
         refused(problem, 503, "overloaded")
-        with limiter.admit(request_of(10 * MIB)) as reservation:
+        with limiter.admit(request_of(10 * MIB), "") as reservation:
             reservation.resize(MIB)
             assert limiter.bytes == 81 * MIB + 60
             with pytest.raises(AdmissionError) as problem:
@@ -151,9 +155,9 @@ def test_the_limiter_counts_the_declared_size_of_a_body_and_then_its_real_size()
 
 def test_a_body_that_is_alone_may_take_more_than_the_limit() -> None:
     limiter = InflightLimiter(max_requests=10, max_bytes=MIB, max_body=MIB)
-    with limiter.admit(request_of(10)) as reservation:
+    with limiter.admit(request_of(10), "") as reservation:
         reservation.resize(5 * MIB)
-        with pytest.raises(AdmissionError), limiter.admit(request_of(1)):
+        with pytest.raises(AdmissionError), limiter.admit(request_of(1), ""):
             pass
     assert limiter.bytes == 0
 
@@ -224,13 +228,13 @@ def test_what_ends_leaves_the_rest_of_its_run_counted() -> None:
 
 def test_what_ends_leaves_the_rest_of_its_key_counted() -> None:
     limiter = InflightLimiter(max_requests=4, max_bytes=100, max_body=100)
-    with limiter.admit(request_of(10, share="k")):
-        with limiter.admit(request_of(10, share="k")):
+    with limiter.admit(request_of(10), "k"):
+        with limiter.admit(request_of(10), "k"):
             assert limiter.requests_of("k") == 2
         assert (limiter.requests_of("k"), limiter.requests, limiter.bytes) == (1, 1, 10)
-        with pytest.raises(AdmissionError), limiter.admit(request_of(41, share="k")):
+        with pytest.raises(AdmissionError), limiter.admit(request_of(41), "k"):
             pass
-        with limiter.admit(request_of(40, share="k")), limiter.admit(request_of(50)):
+        with limiter.admit(request_of(40), "k"), limiter.admit(request_of(50), ""):
             assert (limiter.requests, limiter.bytes) == (3, 100)
     assert (limiter.requests_of("k"), limiter.requests, limiter.bytes) == (0, 0, 0)
 
@@ -263,7 +267,7 @@ def test_a_caller_that_hangs_up_leaves_the_line_and_its_work_undone() -> None:
 
 def test_the_limiter_fills_to_its_last_byte() -> None:
     limiter = InflightLimiter(max_requests=10, max_bytes=100, max_body=100)
-    with limiter.admit(request_of(60)) as first, limiter.admit(request_of(40)):
+    with limiter.admit(request_of(60), "") as first, limiter.admit(request_of(40), ""):
         assert limiter.bytes == 100
         first.resize(60)
         first.resize(50)
@@ -271,14 +275,14 @@ def test_the_limiter_fills_to_its_last_byte() -> None:
         with pytest.raises(AdmissionError) as problem:
             first.resize(61)  # two requests may not take more together
         refused(problem, 503, "overloaded")
-        with pytest.raises(AdmissionError), limiter.admit(request_of(1)):
+        with pytest.raises(AdmissionError), limiter.admit(request_of(1), ""):
             pass
     assert (limiter.requests, limiter.bytes) == (0, 0)
 
 
 def test_a_body_that_does_not_grow_is_not_refused_when_all_bytes_are_taken() -> None:
     limiter = InflightLimiter(max_requests=10, max_bytes=100, max_body=100)
-    with limiter.admit(request_of(50)) as alone:
+    with limiter.admit(request_of(50), "") as alone:
         alone.resize(150)
         other = Reservation(limiter, 0)
         assert limiter.requests == 1
@@ -292,7 +296,7 @@ def test_the_gauges_show_the_requests_and_bytes_in_progress() -> None:
         return [REGISTRY.get_sample_value(f"deepcompress_inflight_{what}") for what in ("requests", "bytes")]
 
     limiter = InflightLimiter(max_requests=10, max_bytes=100, max_body=100)
-    with limiter.admit(request_of(20)) as reservation, limiter.admit(request_of(30)):
+    with limiter.admit(request_of(20), "") as reservation, limiter.admit(request_of(30), ""):
         assert gauges() == [2, 50]
         reservation.resize(25)
         assert gauges() == [2, 55]
@@ -314,7 +318,7 @@ def test_each_refusal_is_counted() -> None:
     before = rejected("run-queue-full"), rejected("overloaded")
     asyncio.run(scenario())
     limiter = InflightLimiter(max_requests=0, max_bytes=1, max_body=1)
-    with pytest.raises(AdmissionError), limiter.admit(request_of(1)):
+    with pytest.raises(AdmissionError), limiter.admit(request_of(1), ""):
         pass
     assert (rejected("run-queue-full"), rejected("overloaded")) == (before[0] + 1, before[1] + 1)
 
@@ -323,23 +327,23 @@ def test_a_key_leaves_half_of_the_requests_and_bytes_to_others() -> None:
     limiter = InflightLimiter(max_requests=8, max_bytes=100 * MIB, max_body=40 * MIB)
     with ExitStack() as held:
         for _ in range(4):
-            held.enter_context(limiter.admit(request_of(1, share="one")))
-        with pytest.raises(AdmissionError) as problem, limiter.admit(request_of(1, share="one")):
+            held.enter_context(limiter.admit(request_of(1), "one"))
+        with pytest.raises(AdmissionError) as problem, limiter.admit(request_of(1), "one"):
             pass
         refused(problem, 429, "key-share-used")
         for _ in range(2):
-            held.enter_context(limiter.admit(request_of(1, share="two")))
-        held.enter_context(limiter.admit(request_of(1)))  # an operator
-    with limiter.admit(request_of(30 * MIB, share="one")), limiter.admit(request_of(1, share="one")) as second:
-        with pytest.raises(AdmissionError) as problem, limiter.admit(request_of(30 * MIB, share="one")):
+            held.enter_context(limiter.admit(request_of(1), "two"))
+        held.enter_context(limiter.admit(request_of(1), ""))  # an operator
+    with limiter.admit(request_of(30 * MIB), "one"), limiter.admit(request_of(1), "one") as second:
+        with pytest.raises(AdmissionError) as problem, limiter.admit(request_of(30 * MIB), "one"):
             pass
         refused(problem, 429, "key-share-used")
         with pytest.raises(AdmissionError) as problem:
             second.resize(30 * MIB)
         refused(problem, 429, "key-share-used")
-        with limiter.admit(request_of(30 * MIB, share="two")), limiter.admit(request_of(30 * MIB)):
+        with limiter.admit(request_of(30 * MIB), "two"), limiter.admit(request_of(30 * MIB), ""):
             pass
     assert (limiter.requests, limiter.bytes) == (0, 0)
     assert not limiter._requests_of and not limiter._bytes_of
-    with limiter.admit(request_of(40 * MIB, share="one")) as alone:
+    with limiter.admit(request_of(40 * MIB), "one") as alone:
         alone.resize(90 * MIB)  # one alone may be of any size

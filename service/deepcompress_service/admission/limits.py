@@ -78,27 +78,28 @@ class InflightLimiter:
         self.collections = FullCollections()
 
     @contextmanager
-    def admit(self, request: Request, max_body: int | None = None) -> Iterator[Reservation]:
-        """Hold a reservation while the request is in progress. `max_body` is the route's own limit, in bytes.
+    def admit(self, request: Request, share: str, max_body: int | None = None) -> Iterator[Reservation]:
+        """Hold a reservation while the request is in progress.
+
+        `share` is the key's name, empty for one without a share; `max_body` is the route's own limit, in bytes.
 
         Raises:
             AdmissionError: Too many requests or bytes are in progress, or the key's share is used up.
         """
-        key = getattr(request.state, "share", "")
         most = max_body or self._max_body
         declared = request.headers.get("content-length", "")
         plain = request.headers.get("content-encoding", "identity").lower() in ("", "identity")
         # A body of unknown size, or a compressed one, may take the limit.
-        reservation = Reservation(self, min(int(declared), most) if declared.isdigit() and plain else most, key)
+        reservation = Reservation(self, min(int(declared), most) if declared.isdigit() and plain else most, share)
         if self.requests >= self.max_requests or (self.requests and self.bytes + reservation.weight > self.max_bytes):
             raise _overloaded()
-        if key:
-            self.check_share(key, self.requests_of(key), reservation.weight)
-        self.move(key, 1, reservation.weight)
+        if share:
+            self.check_share(share, self.requests_of(share), reservation.weight)
+        self.move(share, 1, reservation.weight)
         try:
             yield reservation
         finally:
-            self.move(key, -1, -reservation.weight)
+            self.move(share, -1, -reservation.weight)
 
     def requests_of(self, key: str) -> int:
         """Return the number of a key's requests in progress."""

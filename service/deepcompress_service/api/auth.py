@@ -25,7 +25,7 @@ import logging
 import re
 import time
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +55,14 @@ class Grant:
     name: str
     access: Literal["full", "read", "metrics"] = "full"
     runs: str = ""
+    share: str = field(init=False)
+    """The name by which the key's work in progress is counted against its share; empty: it may use every place.
+
+    A key for some runs has a share, so that it leaves room for other keys (`admission`).
+    """
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "share", self.name if self.runs else "")
 
     def allows_run(self, run: str) -> bool:
         """Return True if the run is one of this key's."""
@@ -224,9 +232,9 @@ def _read_row(file: Path, index: int, row: dict[str, Any]) -> tuple[bytes, Grant
     unknown = set(row) - {"name", "key", "sha256", "access", "runs"}
     if unknown:
         raise KeyFileError(f"{subject}: unknown {', '.join(sorted(unknown))}")
-    for field in ("name", "key", "sha256", "runs"):
-        if not isinstance(row.get(field, ""), str):
-            raise KeyFileError(f"{subject}: {field} is a text in quotes")
+    for text in ("name", "key", "sha256", "runs"):
+        if not isinstance(row.get(text, ""), str):
+            raise KeyFileError(f"{subject}: {text} is a text in quotes")
     access = row.get("access", "full")
     if access not in ("full", "read", "metrics"):
         raise KeyFileError(f"{subject}: access is 'full', 'read' or 'metrics'")

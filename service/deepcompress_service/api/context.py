@@ -61,13 +61,13 @@ class Context:
     store_reason: str = ""
     """The reason that was last logged why the store cannot be used; empty while it can."""
 
-    async def small_body(self, request: Request, model: type[Model]) -> Model:
+    async def small_body(self, request: Request, grant: Grant, model: type[Model]) -> Model:
         """Read the body of a request that sends no batch, as a wire model.
 
         Raises:
             ApiError: The body is too large, incomplete, or not valid.
         """
-        with self.inflight.admit(request, SMALL_BODY):
+        with self.inflight.admit(request, grant.share, SMALL_BODY):
             raw = await read_body(request, SMALL_BODY, self.arrivals)
             return await decoded(partial(parse, model, raw), raw)
 
@@ -95,11 +95,7 @@ async def get_grant(request: Request) -> Grant:
     keys: KeyRing | None = request.app.state.context.keys
     if keys is None:
         return ANONYMOUS
-    grant = keys.check(request)
-    if grant.runs:
-        # It has a share of the requests in progress (`admission`), so that it leaves room for other keys.
-        request.state.share = grant.name
-    return grant
+    return keys.check(request)
 
 
 GrantDep = Annotated[Grant, Depends(get_grant)]
@@ -136,16 +132,14 @@ def is_operator(request: Request, context: Context, grant: Grant) -> bool:
     return request.client is None or request.client.host in LOOPBACK
 
 
-def check_waiting_room(request: Request, context: Context) -> str:
-    """Check that the request's rollout may wait for its group; return the name of the key's share of the places.
+def check_waiting_room(context: Context, grant: Grant) -> None:
+    """Check that the request's rollout may wait for its group.
 
     Raises:
         AdmissionError: Too many rollouts wait, or the key's share is used up.
     """
-    share: str = getattr(request.state, "share", "")
-    if slug := context.waiting.refusal(share):
+    if slug := context.waiting.refusal(grant.share):
         raise AdmissionError(slug, "too many rollouts wait for their groups: send the same request again later")
-    return share
 
 
 async def run_scheduled(

@@ -19,7 +19,7 @@ from ..difficulty.dataset import DatasetProblem, DatasetSummary
 from ..difficulty.transfer import line_batches
 from ..scoring.errors import describe_validation
 from ..scoring.sampling import sample as draw_sample
-from .context import SMALL_BODY, Context, ContextDep, run_scheduled
+from .context import SMALL_BODY, Context, ContextDep, GrantDep, run_scheduled
 from .descriptions import documented
 from .errors import invalid, too_large
 from .json_bodies import json_response
@@ -49,13 +49,13 @@ LONGEST_LINE = 1 << 14
     response_model=DatasetInfo,
     openapi_extra=DATASET_BODY,
 )
-async def put_dataset(run: Run, request: Request, context: ContextDep) -> Response:
+async def put_dataset(run: Run, request: Request, context: ContextDep, grant: GrantDep) -> Response:
     """Replace the run's data set. The body has a JSON object for each problem, one a line.
 
     The body is read as it arrives; nothing changes until it was read to its end and is valid. The same content again
     changes nothing. Problems that were trained keep their records.
     """
-    with context.inflight.admit(request):
+    with context.inflight.admit(request, grant.share):
         await context.store.get_run(run)  # refused before the body is read
         problems = _problems(context, request)
         return json_response(dataset_row(await context.store.put_dataset(run, problems)))
@@ -109,14 +109,14 @@ async def get_dataset(run: Run, context: ContextDep) -> Response:
     response_model=SampleAnswer,
     openapi_extra=documented(SampleRequest, SAMPLE_EXAMPLE),
 )
-async def sample(run: Run, request: Request, context: ContextDep) -> Response:
+async def sample(run: Run, request: Request, context: ContextDep, grant: GrantDep) -> Response:
     """Draw n problems of the data set for a step, by a policy on their pass ratios after the last closed step.
 
     The sample is recorded: the same request again gets the same problems. No step is opened or closed.
     """
-    body = await context.small_body(request, SampleRequest)
+    body = await context.small_body(request, grant, SampleRequest)
     bind_contextvars(run=run, step=body.step, n=body.n)
-    with context.inflight.admit(request, SMALL_BODY) as reservation:
+    with context.inflight.admit(request, grant.share, SMALL_BODY) as reservation:
         work = partial(draw_sample, context.pipeline, run, body)
         return json_response(await run_scheduled(request, context, run, reservation, work))
 

@@ -69,7 +69,7 @@ async def rollout(request: Request, context: ContextDep, grant: GrantDep, tasks:
 
     It is safe to send the same rollout again: it continues to wait.
     """
-    with context.inflight.admit(request) as reservation:
+    with context.inflight.admit(request, grant.share) as reservation:
         body = await read_batch(request, context.settings, context.arrivals, reservation, RolloutRequest)
         grant.require_run(body.run)
         bind_contextvars(run=body.run, step=body.step, phase=body.phase)
@@ -83,8 +83,8 @@ async def rollout(request: Request, context: ContextDep, grant: GrantDep, tasks:
         del body
     if arrival is None:
         return _answer(await context.pipeline.shape(single, tasks.add_task), group_size, index, 0, verdict)
-    share = check_waiting_room(request, context)
-    meeting = context.waiting.meet(arrival, context.settings.rollout_wait_seconds, share=share)
+    check_waiting_room(context, grant)
+    meeting = context.waiting.meet(arrival, context.settings.rollout_wait_seconds, share=grant.share)
     result = await cancel_on_disconnect(request, meeting)
     if isinstance(result, Refused):
         raise refused_rollout(result, f"rollout-{result.why}")

@@ -89,13 +89,13 @@ def _row(state: RunState) -> dict[str, Any]:
     responses={201: {"model": RunInfo, "description": "Created"}},
     openapi_extra=documented(RunConfig, {"strategy": {"name": "deepcompress"}}),
 )
-async def put_run(run: Run, request: Request, context: ContextDep) -> Response:
+async def put_run(run: Run, request: Request, context: ContextDep, grant: GrantDep) -> Response:
     """Create a run, or confirm that it has this configuration.
 
     For a run with state only the fields sent are compared: fields left out mean the stored values. Another
     configuration is a 409, unless the run has no state yet.
     """
-    config = await context.small_body(request, RunConfig)
+    config = await context.small_body(request, grant, RunConfig)
     try:
         state = await _put(context, run, config)
     except RunConflict:
@@ -254,9 +254,11 @@ async def checkpoints(run: Run, context: ContextDep) -> Response:
     status_code=201,
     openapi_extra=documented(CheckpointRequest, {"step": 400}),
 )
-async def make_checkpoint(run: Run, name: Checkpoint_, request: Request, context: ContextDep) -> Response:
+async def make_checkpoint(
+    run: Run, name: Checkpoint_, request: Request, context: ContextDep, grant: GrantDep
+) -> Response:
     """Save the state as at the end of a step, even if later steps have begun."""
-    body = await context.small_body(request, CheckpointRequest)
+    body = await context.small_body(request, grant, CheckpointRequest)
     return json_response(checkpoint_row(await context.store.checkpoint(run, name, body.step)), 201)
 
 
@@ -282,9 +284,9 @@ async def delete_checkpoint(run: Run, name: Checkpoint_, context: ContextDep) ->
     response_model=RunInfo,
     openapi_extra=documented(RestoreRequest, {"checkpoint": "step-400"}),
 )
-async def restore(run: Run, request: Request, context: ContextDep) -> Response:
+async def restore(run: Run, request: Request, context: ContextDep, grant: GrantDep) -> Response:
     """Replace the run's state by the checkpoint's. The epoch rises."""
-    body = await context.small_body(request, RestoreRequest)
+    body = await context.small_body(request, grant, RestoreRequest)
     return json_response(_row(await context.store.restore(run, body.checkpoint)))
 
 
@@ -294,9 +296,9 @@ async def restore(run: Run, request: Request, context: ContextDep) -> Response:
     response_model=RunInfo,
     openapi_extra=documented(RewindRequest, {"next_step": 401}),
 )
-async def rewind(run: Run, request: Request, context: ContextDep) -> Response:
+async def rewind(run: Run, request: Request, context: ContextDep, grant: GrantDep) -> Response:
     """Forget everything at steps from `next_step` on. The epoch rises."""
-    body = await context.small_body(request, RewindRequest)
+    body = await context.small_body(request, grant, RewindRequest)
     return json_response(_row(await context.store.rewind(run, body.next_step)))
 
 
@@ -305,12 +307,12 @@ async def rewind(run: Run, request: Request, context: ContextDep) -> Response:
     summary="Drop observed groups of an asynchronous run",
     openapi_extra=documented(DiscardRequest, {"group_ids": ["q17"]}),
 )
-async def discard(run: Run, request: Request, context: ContextDep) -> Response:
+async def discard(run: Run, request: Request, context: ContextDep, grant: GrantDep) -> Response:
     """Drop groups that were observed and will never be shaped: they count nowhere.
 
     Groups that do not wait are left as they are, so a repeat has no further effect.
     """
-    body = await context.small_body(request, DiscardRequest)
+    body = await context.small_body(request, grant, DiscardRequest)
     state = await context.store.get_run(run)
     if not state.config.asynchronous:
         raise ApiError(422, "not-asynchronous", f"run {run!r} is not asynchronous: its observed groups have a step")
@@ -366,6 +368,7 @@ async def import_run(
     run: Run,
     request: Request,
     context: ContextDep,
+    grant: GrantDep,
     continues: Annotated[
         bool, Query(alias="continue", description="take the level and the problems only, for a run without steps")
     ] = False,
@@ -386,7 +389,7 @@ async def import_run(
             # Not the 503 of a stored configuration: here the request is at fault, and a retry does not help.
             raise UnsupportedConfigError("config-not-supported", error.detail) from None
 
-    with context.inflight.admit(request):
+    with context.inflight.admit(request, grant.share):
         receiver = None
         if continues:
             state = await context.store.get_run(run)

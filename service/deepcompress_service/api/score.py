@@ -99,7 +99,7 @@ async def verify(request: Request, context: ContextDep, grant: GrantDep, tasks: 
     Changes no state, except that items with a `rollout_id` in training are observed, so that groups that the trainer
     filters out still count in the level.
     """
-    with context.inflight.admit(request) as reservation:
+    with context.inflight.admit(request, grant.share) as reservation:
         body = await read_batch(request, context.settings, context.arrivals, reservation, VerifyRequest)
         runs = await beside(len(body.items) > TURN, partial(_runs, body))
         for run in runs:
@@ -124,7 +124,7 @@ async def shape(request: Request, context: ContextDep, grant: GrantDep, tasks: B
 
     The same request again gets the same answer.
     """
-    with context.inflight.admit(request) as reservation:
+    with context.inflight.admit(request, grant.share) as reservation:
         body = await read_batch(request, context.settings, context.arrivals, reservation, ShapeRequest)
         _check_run(grant, body)
         work = partial(context.pipeline.shape, body, tasks.add_task)
@@ -142,7 +142,7 @@ async def shape(request: Request, context: ContextDep, grant: GrantDep, tasks: B
 )
 async def score(request: Request, context: ContextDep, grant: GrantDep, tasks: BackgroundTasks) -> Response:
     """Return verdicts and rewards in one call, for callers that have whole groups."""
-    with context.inflight.admit(request) as reservation:
+    with context.inflight.admit(request, grant.share) as reservation:
         body = await read_batch(request, context.settings, context.arrivals, reservation, ScoreRequest)
         _check_run(grant, body)
         work = partial(context.pipeline.score, body, tasks.add_task)
@@ -163,7 +163,7 @@ async def observe(request: Request, context: ContextDep, grant: GrantDep) -> Res
 
     Groups that are never shaped then count when their step closes. The same request again gets the same answer.
     """
-    with context.inflight.admit(request) as reservation:
+    with context.inflight.admit(request, grant.share) as reservation:
         body = await read_batch(request, context.settings, context.arrivals, reservation, ObserveRequest)
         grant.require_run(body.run)
         bind_contextvars(run=body.run, step=body.step, groups=len(body.groups))

@@ -185,11 +185,12 @@ def untrainable_warnings(statuses: Sequence[Sequence[str | None]]) -> Warnings:
     found: Warnings = []
     unreadable = sum("gold_unreadable" in row for row in statuses)
     if unreadable:
-        share = "no group has" if unreadable == len(statuses) else f"{unreadable} of {len(statuses)} groups have no"
+        every = unreadable == len(statuses)
+        share = "no group has a" if every else f"{unreadable} of {len(statuses)} groups have no"
         found.append(
             (
                 "gold-unreadable",
-                f"{share} a gold that can be read: they are not trainable and count nowhere; `deepcompress audit` "
+                f"{share} gold that can be read: they are not trainable and count nowhere; `deepcompress audit` "
                 "lists such golds",
             )
         )

@@ -80,7 +80,7 @@ async def verify(
     the group, and `_ng_rollout_index` the rollout in it. The run must have `groups_per_step`; with that in the
     query, a run that does not exist is created.
     """
-    with context.inflight.admit(request) as reservation:
+    with context.inflight.admit(request, grant.share) as reservation:
         run, cohort = query.run, query.cohort
         if (run is None) != (cohort is None):
             raise invalid("cohort" if cohort is None else "run", "run and cohort are needed together")
@@ -105,11 +105,11 @@ async def verify(
         )
         del body, item
     # After the reservation was released: a rollout that waits must not take the capacity that its group needs.
-    share = check_waiting_room(request, context)
+    check_waiting_room(context, grant)
     packed = await beside(large, partial(pack, row, large))
-    with context.nemo_gym_rows.keep(packed, share):
+    with context.nemo_gym_rows.keep(packed, grant.share):
         rewarded = await cancel_on_disconnect(
-            request, meet(context, run, rollout, query.timeout_s, query.groups_per_step, tasks.add_task, share)
+            request, meet(context, run, rollout, query.timeout_s, query.groups_per_step, tasks.add_task, grant.share)
         )
         return await beside(large, lambda: _answer(unpack(packed), rewarded, large))
 
@@ -150,12 +150,12 @@ async def reverify_mode(_context: ContextDep) -> Response:
     openapi_extra=documented(AggregateBody, {"verify_responses": [{TASK: 0, "reward": 1.0}]}),
     summary="NeMo Gym: metrics over many rollouts",
 )
-async def aggregate_metrics(request: Request, context: ContextDep) -> Response:
+async def aggregate_metrics(request: Request, context: ContextDep, grant: GrantDep) -> Response:
     """Return mean, extremes, median and standard deviation of every numeric field, over all rollouts and by task.
 
     Masked rollouts are left out.
     """
-    with context.inflight.admit(request) as reservation:
+    with context.inflight.admit(request, grant.share) as reservation:
         body = await read_batch(request, context.settings, context.arrivals, reservation, AggregateBody)
         # In a thread, which writes the answer and frees the rows as well: they may have a hundred thousand numbers.
         pieces = await asyncio.to_thread(_written, body.verify_responses)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from deepcompress_client.wire import ModelText
 
 from ...settings import OutcomeRange
-from ..context import ContextDep
+from ..context import ContextDep, GrantDep
 from ..descriptions import documented
 from ..errors import invalid
 from ..json_bodies import json_response, read_batch
@@ -47,6 +47,7 @@ async def get_reward(
     request: Request,
     tasks: BackgroundTasks,
     context: ContextDep,
+    grant: GrantDep,
     outcome_range: Annotated[
         OutcomeRange,
         Query(description="the range of `rewards`; evaluation, which averages them, needs 0_1"),
@@ -58,7 +59,7 @@ async def get_reward(
     A rollout that must not be trained on is answered as wrong with `extra_logs.untrainable` 1: the protocol cannot
     leave a rollout out.
     """
-    with context.inflight.admit(request) as reservation:
+    with context.inflight.admit(request, grant.share) as reservation:
         body = await read_batch(request, context.settings, context.arrivals, reservation, GetReward)
         for field in ("prompts", "labels"):
             if len(getattr(body, field)) != len(body.query):

@@ -99,7 +99,7 @@ async def submit_task(
 ) -> Response:
     """Check the response at once; the id that is returned contains the result."""
     context = app_context(request)
-    with context.inflight.admit(request) as reservation:
+    with context.inflight.admit(request, grant.share) as reservation:
         body = await read_batch(request, context.settings, context.arrivals, reservation, SubmitTask)
         item: dict[str, Any] = {
             "gold": gold_of(body.reward_info.ground_truth, "reward_info.ground_truth"),
@@ -130,9 +130,9 @@ async def submit_task(
     openapi_extra=documented(TaskResult, {"reward_request_id": "WzEuMCx0cnVlLCJjb3JyZWN0Il0="}),
     summary="ROLL: a task's result",
 )
-async def task_result(request: Request, _grant: RollGrant) -> Response:
+async def task_result(request: Request, grant: RollGrant) -> Response:
     """Return the result of a submitted task, by POST or, as ROLL does, by a GET with a body."""
-    body = await app_context(request).small_body(request, TaskResult)
+    body = await app_context(request).small_body(request, grant, TaskResult)
     try:
         reward, correct, status = orjson.loads(base64.urlsafe_b64decode(body.reward_request_id))
         reward, correct, status = float(reward), bool(correct), str(status)

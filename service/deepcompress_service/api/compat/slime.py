@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from deepcompress_client.wire import ModelText
 
 from ...settings import OutcomeRange
-from ..context import ContextDep
+from ..context import ContextDep, GrantDep
 from ..descriptions import documented
 from ..json_bodies import json_response, read_batch
 from .common import UNTRAINABLE, Format, gold_of, outcome, verdicts
@@ -38,6 +38,7 @@ async def rm(
     request: Request,
     tasks: BackgroundTasks,
     context: ContextDep,
+    grant: GrantDep,
     reply: Annotated[
         Literal["number", "object"],
         Query(description="object: {reward, acc, status, untrainable}, for --reward-key and --eval-reward-key"),
@@ -52,7 +53,7 @@ async def rm(
 
     The object has that number as `acc`, and `reward` as 1 or -1.
     """
-    with context.inflight.admit(request) as reservation:
+    with context.inflight.admit(request, grant.share) as reservation:
         body = await read_batch(request, context.settings, context.arrivals, reservation, RemoteReward)
         item = {"gold": gold_of(body.label, "label"), "response": body.response}
         (row,) = await verdicts(request, context, reservation, tasks, [item], answer_format)
