@@ -8,8 +8,10 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import limits.storage.memory
 import pytest
@@ -17,11 +19,13 @@ from fastapi import Request
 from fastapi.testclient import TestClient
 from starlette.datastructures import URL
 
+from deepcompress_service.admission.limits import InflightLimiter
 from deepcompress_service.api import auth
 from deepcompress_service.app import _log_access, create_app
 from deepcompress_service.settings import Settings
 
 from .conftest import shape_body
+from .routes import routes
 from .test_endpoints import problem
 
 FILE = f"""
@@ -303,3 +307,28 @@ def test_the_log_warns_that_every_caller_may_do_everything_unless_only_this_mach
         level,
         "no API keys are set: every caller may read and change every run",
     )
+
+
+def test_every_route_counts_the_requests_of_a_key_against_its_share(
+    keyed: tuple[TestClient, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, _ = keyed
+    admit, shares = InflightLimiter.admit, []
+
+    def recorded(limiter: InflightLimiter, request: Request, share: str, *more: int) -> AbstractContextManager[Any]:
+        shares.append(share)
+        return admit(limiter, request, share, *more)
+
+    monkeypatch.setattr(InflightLimiter, "admit", recorded)
+    admitting = []
+    for method, path in routes(client):
+        shares.clear()
+        for key, share in (("a-key", "team-a"), ("admin", "")):
+            headers = {**bearer(key), "xrl-authorization": f"Bearer {key}"}
+            client.request(method, path.replace("loop", "a-1"), headers=headers, json={})
+            assert set(shares) <= {share}, (method, path)
+            if shares:
+                admitting.append(path)
+            shares.clear()
+    assert {"/v1/score", "/v1/rollouts", "/v1/runs/loop", "/compat/roll/submit_task"} < set(admitting)
+    assert len(admitting) > 20
