@@ -37,6 +37,18 @@ def test_every_string_is_valid_and_only_lone_surrogates_change(text: str) -> Non
     assert VerifyItem.model_validate({"gold": ["1", text], "response": ""}).gold == ["1", expected]
 
 
+def test_a_subclass_of_str_is_text_too() -> None:
+    """As the texts of an array of numpy."""
+
+    class Text(str):
+        __slots__ = ()
+
+    for text, expected in (("a", "a"), ("\u00e9", "\u00e9"), ("\ud800x", "\ufffdx")):
+        fields: dict[str, Any] = {"gold": Text(text), "response": Text(text), "options": [Text(text), "b"]}
+        item = VerifyItem.model_validate(fields)
+        assert (item.gold, item.response, item.options) == (expected, expected, [expected, "b"])
+
+
 @pytest.mark.parametrize("value", [1, 1.5, True, [], ["a"], {}, {"a": "b"}])
 def test_a_text_of_another_type_is_one_error_at_its_field(value: Any) -> None:
     assert errors(response=value) == [("string_type", ("response",))]

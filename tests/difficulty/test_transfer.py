@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from deepcompress_service.difficulty import errors
 from deepcompress_service.difficulty.model import Accumulator
+from deepcompress_service.difficulty.transfer import BadExport
 
 from .driving import Driver, Run, group, states_of
 
@@ -101,6 +102,40 @@ def test_broken_import_changes_nothing(driver: Driver, new_run: MakeRun) -> None
         with pytest.raises(errors.DifficultyError):
             driver.import_run(run.name, broken)
         assert driver.export(run.name) == lines
+
+
+def test_an_import_with_records_of_steps_that_never_opened_is_refused(driver: Driver, new_run: MakeRun) -> None:
+    """Redis would replay such a group, the other stores would count it once more."""
+    run, stepless, copy = new_run(), new_run(groups_per_step=2), new_run()
+    for step in (1, 2):
+        run.commit(step, group("a", 1, data_source="s"), group("b", 1))
+    run.observe(9, "later", "s0", True)
+    stepless.commit(None, group("a", 1), request_id="r", request_digest=bytes(16))
+    for one in (run, stepless):
+        driver.import_run(copy.name, driver.export(one.name))
+    header, *rows, end = driver.export(run.name)
+    later = []
+    for table in ("steps", "data_sources", "undo", "groups"):
+        row = next(json.loads(row) for row in rows if f'"table":"{table}"' in row)
+        row["key"][0] = 9
+        later.append([header, json.dumps(row), *rows[1:], end])
+    fields = json.loads(header)
+    closed_later = [row.replace('"step":2,', '"step":9,') if '"tally"' in row else row for row in rows]
+    assert closed_later != rows
+    later.append([header, *closed_later, end])
+    fields["meta"]["closed"] = 0  # step 1 is neither closed nor open
+    later.append([json.dumps(fields), *rows, end])
+    header, *rows, end = driver.export(stepless.name)
+    fields = json.loads(header)
+    fields["meta"].update(open=None, cells=[])
+    later.append(
+        [json.dumps(fields), *(row for row in rows if '"requests"' in row), json.dumps({"end": True, "rows": 1})]
+    )
+    before = driver.export(copy.name)
+    for lines in later:
+        with pytest.raises(BadExport, match=r"is after the newest step of the run|open right after closed"):
+            driver.import_run(copy.name, lines)
+        assert driver.export(copy.name) == before
 
 
 def test_an_import_is_asked_about_its_configuration_first(driver: Driver, new_run: MakeRun) -> None:

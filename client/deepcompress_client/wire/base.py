@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar, dataclass_transfo
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictInt,
@@ -107,14 +108,17 @@ MAX_GROUP_ROLLOUTS = 16_384
 """Most rollouts of one group, so that no single group keeps other requests waiting."""
 
 
-def _repaired(text: str) -> str:
-    """Return text with U+FFFD for lone surrogates, so that no response can fail a request (docs/design.md, 6)."""
-    if not text.isascii():
+def _repaired(value: object) -> object:
+    """Return text with U+FFFD for lone surrogates, so that no response can fail a request (docs/design.md, 6).
+
+    A value of another type is returned as it is.
+    """
+    if isinstance(value, str) and not value.isascii():
         try:
-            text.encode("utf-8")
+            value.encode("utf-8")
         except UnicodeEncodeError:
-            return "".join(_repaired_parts(text))
-    return text
+            return "".join(_repaired_parts(value))
+    return value
 
 
 def _repaired_parts(text: str) -> Iterator[str]:
@@ -156,7 +160,8 @@ Step = Count
 Incarnation = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$", strict=True)]
 """The random id of a run's state (docs/design.md, 5.10)."""
 FiniteNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-ModelText = Annotated[str, AfterValidator(_repaired)]
+# Before pydantic sees it: pydantic refuses lone surrogates in a subclass of str, as numpy.str_ is.
+ModelText = Annotated[str, BeforeValidator(_repaired)]
 """Text that a policy wrote. Any string is valid here."""
 Gold = Annotated[str | list[str], WrapValidator(_one_or_more)]
 

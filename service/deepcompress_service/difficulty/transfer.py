@@ -286,7 +286,7 @@ def _dataset_header(header: dict[str, Any]) -> DatasetRecord | None:
 def _row(fields: dict[str, Any], number: int, run_record: RunRecord, dataset: DatasetRecord | None) -> Row:
     try:
         table, key = fields["table"], tuple(fields["key"])
-        check_key(table, key)
+        check_key(table, key, run_record.newest_step)
         value = _bytes(fields)
         if table in ("dataset", "samples"):
             check_dataset_value(table, value, dataset)

@@ -144,10 +144,8 @@ def check_run_record(fields: dict[str, Any]) -> None:
         for accumulator, value in zip((run_record.config.level, *run_record.config.extra), values, strict=False):
             if accumulator.kind not in CHANGE_KINDS and abs(value) > LARGEST_LEVEL:
                 raise ValueError("a level is out of bounds")
-    if run_record.pruned > run_record.closed or (
-        run_record.open is not None and run_record.open <= run_record.closed
-    ):
-        raise ValueError("the steps must be in order: pruned, closed, open")
+    if run_record.pruned > run_record.closed or run_record.open not in (None, run_record.closed + 1):
+        raise ValueError("the steps must be in order: pruned, closed, and open right after closed")
     if any(cell[2] > cell[1] for cell in run_record.cells):
         raise ValueError("a cell has more passes than rollouts")
 
@@ -166,8 +164,12 @@ KEY_TYPES: dict[str, list[type]] = {
 }
 
 
-def check_key(table: str, key: tuple[Any, ...]) -> None:
-    """Check the key of a row.
+_COUNTED = ("steps", "data_sources", "undo", "groups")
+"""Tables whose keys begin with a step that is open or closed."""
+
+
+def check_key(table: str, key: tuple[Any, ...], newest_step: int) -> None:
+    """Check the key of a row. `newest_step` is the run's open step, or its last closed one.
 
     Raises:
         TypeError, ValueError: It is not a key of that table.
@@ -179,6 +181,8 @@ def check_key(table: str, key: tuple[Any, ...]) -> None:
             _check_name(part)
         else:
             _check_step(part)
+    if table in _COUNTED:
+        _check_counted(key[0], newest_step)
 
 
 def check_value(table: str, value: bytes, run_record: RunRecord) -> None:
@@ -199,6 +203,7 @@ def check_value(table: str, value: bytes, run_record: RunRecord) -> None:
     elif table == "problems" or (table == "undo" and value):
         problem = unpack_problem("", value)
         _check_step(problem.delta.step, least=-1)  # nothing, after a rewind
+        _check_counted(problem.delta.step, run_record.newest_step)
         _check_problem(problem.before)
         _check_counts(problem.delta.passes, problem.delta.attempts, problem.delta.correct_tokens_sum)
         visits, before, added = unpack_lengths(problem.end)
@@ -220,6 +225,7 @@ def check_value(table: str, value: bytes, run_record: RunRecord) -> None:
     elif table == "requests":
         step_of_request, records = unpack_request(value)
         _check_step(step_of_request)
+        _check_counted(step_of_request, run_record.newest_step)
         for record in records:
             _check_group(record, further)
 
@@ -273,6 +279,12 @@ def _check_group(record: GroupRecord, further: int) -> None:
 def _check_step(step: int, least: int = 0) -> None:
     if not least <= step <= LARGEST:
         raise ValueError(f"{step} is no step")
+
+
+def _check_counted(step: int, newest_step: int) -> None:
+    """Check that a step is not after the newest one: the stores look for no records of steps that never opened."""
+    if step > newest_step:
+        raise ValueError(f"step {step} is after the newest step of the run, {newest_step}")
 
 
 def _check_name(name: str) -> None:
