@@ -56,3 +56,14 @@ def test_a_closed_step_keeps_no_observed_rollouts() -> None:
     commit(transaction, Commit("r", (group("b", 1),), step=2, config=DifficultyConfig()))
     assert state.rollouts(1, keys) == {}
     assert list(state.observed(1)) == ["a"]
+
+
+def test_a_closed_step_of_a_stepless_run_keeps_no_rollouts_that_were_observed_before_it_began() -> None:
+    transaction = MemoryState()
+    state = transaction.open_run("r")
+    observe(state, 0, [Observation("r", 0, "a", "a", "0", True)])
+    assert len(state.rollouts(0, [("a", "0")])) == 1
+    config = DifficultyConfig(groups_per_step=1)
+    outcome = commit(transaction, Commit("r", (group("b", 1),), step=None, request_id="q", config=config))
+    assert outcome.step == 0
+    assert state.rollouts(0, [("a", "0")]) == {}
