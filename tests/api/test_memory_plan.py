@@ -75,7 +75,11 @@ def test_the_default_of_two_server_processes_fits_six_gibibytes() -> None:
 
 
 def measured(make: Callable[[], object]) -> int:
-    """Return the bytes that what `make` returns takes."""
+    """Return the bytes that what `make` returns takes: the least of three, since other threads allocate meanwhile."""
+    return min(_measured(make) for _ in range(3))
+
+
+def _measured(make: Callable[[], object]) -> int:
     gc.collect()
     tracemalloc.start()
     try:
