@@ -256,3 +256,13 @@ def test_the_figures_of_a_guarded_run_whose_answer_has_advantages() -> None:
     plain = reward_from_config({"name": "kimi_k1.5"}, advantage={"decouple": True})
     bare = [replace(g, guard=None, accumulators=()) for g in sent]
     assert figures == plain.signal(bare, plain.shape(bare))
+
+
+def test_groups_without_lengths_are_left_out_of_the_figures_of_lengths() -> None:
+    measured = group([True, False], [10, 30])
+    reward = reward_from_config({"name": "outcome"})
+    sent = [measured, replace(measured, tokens=None)]
+    figures, alone = reward.signal(sent, reward.shape(sent)), reward.signal([measured], reward.shape([measured]))
+    assert (figures.groups, figures.effective_groups) == (2, 2)
+    assert (figures.easy_tokens, figures.expected_drift) == (20, alone.expected_drift) and alone.expected_drift != 0
+    assert figures.length_correctness is None and alone.length_correctness == pytest.approx(-1)
