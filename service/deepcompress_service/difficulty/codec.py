@@ -447,12 +447,9 @@ def closed_lengths(end: bytes) -> bytes:
     size = len(end)
     if size <= MOST_BYTES:
         return end and _NO_PORTION + end
-    at, half = 0, (size + 1) // 2
-    while at < half and (high := end[at]) >= PORTION:  # as `_portions`, but only to their size
-        at += 2 + ((high - PORTION) << 8 | end[at + 1])
-    if at < half:
-        return _NO_PORTION + end
     portions, at = _portions(end)
+    if 2 * at < size:
+        return _NO_PORTION + end
     if at < size and end[at] >= DENSE:
         visits, first, known = _unpack_dense(end, at)
     else:

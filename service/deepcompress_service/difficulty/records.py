@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from .model import DifficultyConfig, ProblemState
@@ -83,27 +83,12 @@ class StepRecord:
     discarded_groups: int = 0
 
 
-STEP_INTEGERS = (
-    "groups",
-    "rollouts",
-    "correct",
-    "simple",
-    "hard",
-    "truncated",
-    "observed_groups",
-    "stale_groups",
-    "tokens_sum",
-    "tokens_count",
-    "correct_tokens_sum",
-    "correct_tokens_count",
-    "simple_tokens_sum",
-    "simple_tokens_count",
-    "hard_tokens_sum",
-    "hard_tokens_count",
-)
-"""The integers of a step's line, in order."""
 AGE_INTEGERS = ("age_sum", "age_count", "age_max", "too_old_groups", "discarded_groups")
 """Integers at the end of a step's line, left out if all are 0: so is the line of an earlier version."""
+STEP_INTEGERS = tuple(
+    one.name for one in fields(StepRecord) if one.name not in ("before", "after", "mean", *AGE_INTEGERS)
+)
+"""The integers of a step's line before these, in the order declared."""
 
 PassCountKey = tuple[int, int, int]
 """(generation, group size G, passes of the group)"""
